@@ -14,7 +14,9 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.aws.clients import client
 from timbres.domain import clock
-from timbres.domain.month import parse_month, parse_months
+from timbres.domain.balance import AccountBalance
+from timbres.domain.month import Month, parse_month, parse_months
+from timbres.domain.rfc import Rfc
 from timbres.errors import PARAMETER_INVALID, TimbresError
 from timbres.handlers import schedule
 from timbres.handlers.dependencies import create_account_repository, create_pac_access
@@ -40,36 +42,25 @@ def get_balance(account: str) -> Response[str]:
         return json_response(200, list_months(account, query))
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
-    balance = balances.get_balance(
-        account_repository,
-        pac_access,
-        snapshot_repository,
-        account,
-        month,
-        rfc,
-        api.deadline,
-    )
+    balance = read_balance(account, month, rfc)
     if rfc is None and balance.summary is not None:
         balances.register_issuers(issuer_repository, balance)
     return json_response(200, balance_to_dict(balance))
 
 
+def read_balance(account: str, month: Month, rfc: Rfc | None = None) -> AccountBalance:
+    return balances.get_balance(
+        account_repository, pac_access, snapshot_repository, account, month, rfc, api.deadline
+    )
+
+
 def list_months(account: str, query: dict[str, str | None]) -> dict[str, Any]:
     for name in ("month", "rfc"):
         if query[name] is not None:
-            raise TimbresError(
-                PARAMETER_INVALID, f"{name} is not possible with from and to.", field=name
-            )
+            detail = f"{name} is not possible with from and to."
+            raise TimbresError(PARAMETER_INVALID, detail, field=name)
     months = parse_months(query["from"], query["to"], clock.now())
-    found = balances.list_months(
-        account_repository,
-        pac_access,
-        snapshot_repository,
-        account,
-        months,
-        api.deadline,
-    )
-    return months_to_dict(found)
+    return months_to_dict([read_balance(account, month) for month in months])
 
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:

@@ -29,13 +29,8 @@ issuer_repository = IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE"
 @api.get("/accounts/<account>/issuers")
 def list_issuers(account: str) -> Response[str]:
     query = api.query_params("limit", "cursor")
-    listed, next_cursor = issuers.list_page(
-        account_repository,
-        issuer_repository,
-        account,
-        query["cursor"],
-        api.page_limit(query["limit"], MAX_PAGE),
-    )
+    limit, name = api.page_limit(query["limit"], MAX_PAGE), account_repository.get(account).name
+    listed, next_cursor = issuer_repository.list_known(name, query["cursor"], limit)
     items = [listed_issuer_to_dict(issuer) for issuer in listed]
     return json_response(200, {"account": account, "issuers": items, "next": next_cursor})
 

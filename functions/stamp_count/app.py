@@ -79,13 +79,9 @@ def get_history(account: str) -> Response[str]:
 
 
 def get_current_stamps(account: str, rfc: object) -> dict[str, Any]:
+    repositories = issuer_repository, contract_repository
     issuer, expiry = stamps.get_current(
-        pac_access,
-        issuer_repository,
-        contract_repository,
-        account,
-        parse_issuer(rfc),
-        api.deadline,
+        pac_access, *repositories, account, parse_issuer(rfc), api.deadline
     )
     return {"account": issuer.account} | issuer_to_dict(issuer) | expiry_to_dict(expiry)
 

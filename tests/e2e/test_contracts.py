@@ -1,40 +1,11 @@
-"""Contracts whose response was lost, settled by the deployed reconciler or an operator."""
+"""A contract whose response was lost, checked by the deployed reconciler, settled by a person."""
 
 from __future__ import annotations
 
 import requests
 from local.environment import LocalEnvironment
 
-from tests.support.api_calls import (
-    contracts_at_pac,
-    create_contract,
-    eventually,
-    put_fault,
-    reconcile,
-)
-
-
-def test_a_contract_with_a_lost_response_is_confirmed_by_count_and_sent_once(
-    environment: LocalEnvironment,
-) -> None:
-    stack, rfc = environment.stack, "LOS010203AB1"
-    assert create_contract(stack, rfc, 30, "before-lost").status_code == 201
-    put_fault(environment, "solucion-factible", operation="agregarContrato", fault="cut-after")
-
-    unknown = create_contract(stack, rfc, 45, "lost")
-    repeated = create_contract(stack, rfc, 45, "lost")
-    other = create_contract(stack, rfc, 45, "lost-2")
-    contract = reconcile(environment, unknown.json()["id"], "confirmed", minutes=2)
-    again = create_contract(stack, rfc, 45, "lost")
-
-    assert (unknown.status_code, unknown.json()["status"]) == (202, "unknown")
-    assert repeated.json() == unknown.json()
-    assert (other.status_code, other.json()["code"]) == (409, "contract-in-flight")
-    assert (contract["contracted_before"], contract["contracted_after"]) == (30, 75)
-    steps = [line["step"] for line in contract["history"]]
-    assert steps == ["create", "send", "mark-unknown", "confirm-by-count"]
-    assert (again.status_code, again.json()["id"]) == (201, contract["id"])
-    assert contracts_at_pac(environment, rfc) == [30, 45]
+from tests.support.api_calls import create_contract, eventually, put_fault, reconcile
 
 
 def test_a_contract_without_proof_is_mailed_and_settled_by_an_operator(

@@ -1,11 +1,14 @@
-"""GET /accounts: all accounts, without credentials."""
+"""GET /accounts: all accounts, without credentials; one that cannot be used affects only itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from tests.support.events import check_problem
-from tests.support.fake_stack import RC, SF, FakeStack
+from tests.support.fake_stack import RC, RFC, SF, FakeStack
 from tools.openapi import response_validation
+
+BROKEN = "norte"
 
 
 def names(stack: FakeStack) -> list[str]:
@@ -20,28 +23,18 @@ def test_accounts_are_listed_with_their_capabilities_and_errors(stack: FakeStack
     response = stack.get("/accounts")
 
     detail = "In the secret of account broken, password: expected a non-empty text."
-    assert response.headers["content-type"] == "application/json"
+    error = {"code": "account-misconfigured", "detail": detail}
+    can = {
+        RC: ("reachcore", ["balance", "statement", "consumption"]),
+        SF: ("solucion-factible", ["stamps", "contracts", "consumption"]),
+    }
     assert response.body == {
         "accounts": [
-            {
-                "name": RC,
-                "pac": "reachcore",
-                "environment": "sandbox",
-                "can": ["balance", "statement", "consumption"],
-            },
-            {
-                "name": SF,
-                "pac": "solucion-factible",
-                "environment": "sandbox",
-                "can": ["stamps", "contracts", "consumption"],
-            },
-            {
-                "name": "broken",
-                "pac": None,
-                "environment": None,
-                "can": [],
-                "error": {"code": "account-misconfigured", "detail": detail},
-            },
+            *(
+                {"name": name, "pac": pac, "environment": "sandbox", "can": capabilities}
+                for name, (pac, capabilities) in can.items()
+            ),
+            {"name": "broken", "pac": None, "environment": None, "can": [], "error": error},
         ]
     }
     assert stack.pacs.calls() == []
@@ -57,16 +50,46 @@ def test_all_pages_of_secrets_are_listed_and_other_secrets_are_not(stack: FakeSt
     assert names(stack) == sorted([RC, SF, *accounts])
 
 
-@pytest.mark.parametrize("operation", ["ListSecrets", "GetSecretValue"])
-def test_a_failure_of_secrets_manager_returns_503(stack: FakeStack, operation: str) -> None:
-    failures = stack.aws_faults.reject("secretsmanager", operation, "ThrottlingException")
+def malformed(stack: FakeStack) -> None:
+    stack.accounts.create(BROKEN, {"pac": "reachcore"})
 
-    response = stack.get("/accounts")
 
-    check_problem(response, 503, "storage-unavailable")
-    assert response.headers["retry-after"] == "5"
-    assert len(failures) == 3
-    assert stack.logs.lines(f"{operation} ThrottlingException")
+def unreadable(stack: FakeStack) -> None:
+    stack.accounts.create(BROKEN, stack.accounts.norte_secret())
+    stack.aws_faults.reject("secretsmanager", "GetSecretValue", "DecryptionFailure", about=BROKEN)
+
+
+def rejected(stack: FakeStack) -> None:
+    stack.accounts.create(BROKEN, stack.accounts.norte_secret() | {"api_key": "wrong-key-0001"})
+    assert stack.get(f"/accounts/{BROKEN}/balance", month="2026-10").status == 502
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code"),
+    [
+        (malformed, "account-misconfigured"),
+        (unreadable, "account-unreadable"),
+        (rejected, "pac-credentials-rejected"),
+    ],
+)
+def test_an_unusable_account_does_not_affect_the_others(
+    stack: FakeStack, prepare: Callable[[FakeStack], None], code: str
+) -> None:
+    prepare(stack)
+    stack.accounts.add_issuers([RFC])
+
+    accounts = {account["name"]: account for account in stack.get("/accounts").body["accounts"]}
+    run = {account["account"]: account for account in stack.run()["accounts"]}
+    report = stack.request_report("all", kind="consumption").body
+    for _ in range(3):
+        stack.deliver()
+
+    assert accounts.keys() == {RC, SF, BROKEN}
+    assert accounts[BROKEN]["error"]["code"] == code
+    assert not any("error" in accounts[name] for name in (RC, SF))
+    assert run[SF]["done"] == 1
+    assert code in (run[BROKEN]["problem"], *run[BROKEN]["failed"])
+    assert stack.get(f"/accounts/all/reports/{report['id']}").status == 302
 
 
 def test_a_response_that_the_openapi_document_lacks_is_found(

@@ -85,8 +85,7 @@ def check_rejection(
     response: ApiResponse, status: int, code: str, field: str | None
 ) -> dict[str, Any]:
     """Check that a response is a short, printable problem; return its body."""
-    assert len(response.text) < 1_000
-    assert response.text.isprintable()
+    assert (len(response.text) < 1_000, response.text.isprintable()) == (True, True)
     return check_problem(response, status, code, field)
 
 
@@ -220,16 +219,17 @@ def test_a_missing_parameter_is_rejected(shared_stack: FakeStack, route: str) ->
 
     (field,) = query
     check_rejection(response, 400, f"{field}-invalid", field)
+    without_key = send(shared_stack, "create", headers={})
+    check_rejection(without_key, 400, "idempotency-key-invalid", "Idempotency-Key")
 
 
 # API Gateway passes a path parameter decoded or encoded.
 SEGMENTS = [
-    *("..", "%2e%2e", "%252e%252e", "acme-sf/../acme-rc", "acme-sf%2F..%2Facme-rc", "%c0%ae%c0%ae"),
-    *("acme-sf\\..\\acme-rc", "a" * 5_000, "acme-" * 50_000, "", " acme-sf ", "ACME-SF"),
-    # A Cyrillic letter, full width, another hyphen, a dotless i, combining, invisible, mirrored.
-    *("\u0430cme-sf", "\uff41cme-sf", "acme\u2010sf", "acme-s\u0131", "acme-sf\u0301"),
-    *("acme-sf\u200b", "\u202efs-emca", "acme-sf\0", "acme-sf\n", "acme-sf\nSet-Cookie: a=b"),
-    *("acme-sf\ud800", "acme-*", "{0.__class__}", "${AWS::AccountId}", "acme-sf?a=b#c", "💣"),
+    *("..", "%252e%252e", "acme-sf/../acme-rc", "acme-sf%2F..%2Facme-rc", "%c0%ae%c0%ae", ""),
+    *("acme-sf\\..\\acme-rc", "acme-" * 50_000, " acme-sf ", "ACME-SF", "acme-sf?a=b#c", "💣"),
+    # A Cyrillic letter, full width, combining, invisible, mirrored.
+    *("\u0430cme-sf", "\uff41cme-sf", "acme-sf\u0301", "acme-sf\u200b", "\u202efs-emca"),
+    *("acme-sf\0", "acme-sf\nSet-Cookie: a=b", "acme-sf\ud800", "acme-*", "${AWS::AccountId}"),
     *("timbres/accounts/acme-sf", "arn:aws:secretsmanager:mx-central-1:111122223333:secret:a"),
 ]
 RECORDS = {
@@ -261,23 +261,15 @@ def test_a_manipulated_path_reaches_nothing(shared_stack: FakeStack, route: str)
         check_rejection(response, 404, response.body["code"], response.body.get("field"))
 
 
-def test_a_contract_request_without_a_key_is_rejected(shared_stack: FakeStack) -> None:
-    response = send(shared_stack, "create", headers={})
-
-    check_rejection(response, 400, "idempotency-key-invalid", "Idempotency-Key")
-
-
 @pytest.mark.parametrize(
     ("content_type", "body", "code"),
     [
-        ("application/json", "[" * 100_000 + "]" * 100_000, "body-invalid"),
         ("application/json", '[{"rfc": ' + "[" * 100_000 + "]" * 100_000 + "}]", "body-invalid"),
         ("application/json", '["\\ud800", "=cmd|\'/c calc\'!A1"]', "issuers-invalid"),
-        ("text/csv", f"=cmd|'/c calc'!A1\n@SUM(A1)\n+{RFC}\n", "issuers-invalid"),
         ("text/csv", f'"{"A" * MIB}"', "issuers-invalid"),
-        ("text/csv", "," * 1_000_000 + "x", "issuers-invalid"),
+        ("text/csv", "," * 200_000 + "x", "issuers-invalid"),
     ],
-    ids=range(6),
+    ids=range(4),
 )
 def test_a_hostile_list_of_issuers_is_rejected_in_little_memory(
     shared_stack: FakeStack, content_type: str, body: str, code: str
@@ -289,7 +281,6 @@ def test_a_hostile_list_of_issuers_is_rejected_in_little_memory(
     finally:
         tracemalloc.stop()
 
-    status = 422 if code == "issuers-invalid" else 400
-    check_rejection(response, status, code, "body")
+    check_rejection(response, 422 if code == "issuers-invalid" else 400, code, "body")
     # The body has at most 2 MB; its cells need the rest.
-    assert peak < 160 * MIB
+    assert peak < 80 * MIB

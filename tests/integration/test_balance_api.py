@@ -1,4 +1,4 @@
-"""GET /accounts/{account}/balance, and the scheduled balance."""
+"""GET /accounts/{account}/balance, from the PAC or from snapshots; and the scheduled balance."""
 
 from __future__ import annotations
 
@@ -8,20 +8,12 @@ from typing import Any
 import pytest
 from local.fake_pacs.fake_data import Movement
 from tests.support.contradictions import contradict
-from tests.support.events import check_problem
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+
+from timbres.repositories.dynamodb import serialize
 
 PATH = f"/accounts/{RC}/balance"
 KIND = "Consumo de timbre"
-
-
-def fake_pac_month(stack: FakeStack, month: str) -> dict[str, Any]:
-    account = stack.pacs.state.reachcore.as_json()["accounts"][0]
-    values: dict[str, Any] = account["months"][month]
-    return values
-
-
-# ------------------------------------------------------------------------------ responses
 
 
 def test_balance_of_all_issuers_has_every_field(stack: FakeStack) -> None:
@@ -61,36 +53,11 @@ def test_balance_of_all_issuers_has_every_field(stack: FakeStack) -> None:
     assert stack.pacs.calls() == ["saldos"]
 
 
-def test_balance_of_an_issuer_with_an_ampersand_in_its_rfc(stack: FakeStack) -> None:
-    body = stack.get(PATH, month="2026-10", rfc=RFC).body
+def test_balance_of_one_issuer_has_its_movements_only(stack: FakeStack) -> None:
+    body = stack.get(PATH, month="2026-10", rfc=f" {RFC.lower()}").body
 
-    movements = fake_pac_month(stack, "2026-10")["movements"]
-    assert body["movements"] == [movement for movement in movements if movement["rfc"] == RFC]
-    assert [line["rfc"] for line in body["by_issuer"]] == [RFC]
+    assert {line["rfc"] for line in body["by_issuer"] + body["movements"]} == {RFC}
     assert stack.pacs.reachcore.calls.as_json()[0]["rfc"] == RFC
-
-
-@pytest.mark.parametrize("text", ["ñan840101ab1", f" {RFC_N} ", "N\N{COMBINING TILDE}AN840101AB1"])
-def test_rfc_is_normalized(stack: FakeStack, text: str) -> None:
-    assert stack.get(PATH, month="2026-10", rfc=text).status == 200
-    assert stack.pacs.reachcore.calls.as_json()[0]["rfc"] == RFC_N
-
-
-def test_current_month_starts_at_midnight_in_mexico_city(stack: FakeStack) -> None:
-    stack.clock.at = stack.clock.at.fromisoformat("2026-12-01T05:59:50+00:00")
-    check_problem(stack.get(PATH, month="2026-12"), 400, "month-invalid", "month")
-    assert stack.pacs.calls() == []
-
-    stack.clock.forward(seconds=30)
-    assert stack.get(PATH, month="2026-12").status == 200
-
-
-def test_balance_of_a_prepaid_account(stack: FakeStack) -> None:
-    stack.accounts.create("norte", stack.accounts.norte_secret())
-
-    body = stack.get("/accounts/norte/balance", month="2026-10").body
-
-    assert (body["account"], body["plan"], body["issuers"]["registered"]) == ("norte", "prepaid", 2)
 
 
 @pytest.mark.parametrize(("rows", "truncated"), [(5_000, False), (5_001, True)])
@@ -101,12 +68,10 @@ def test_movements_are_truncated_at_five_thousand_and_totals_are_not(
 
     body = stack.get(PATH, month="2026-05").body
 
-    assert len(body["movements"]) == 5_000
-    assert body["truncated"] is truncated
+    assert (len(body["movements"]), body["truncated"]) == (5_000, truncated)
     assert sum(line["amount"] for line in body["by_issuer"]) == body["transactions"]
-    assert ("report" in body) is truncated
-    if truncated:
-        assert body["report"] == {"month": "2026-05", "kind": "consumption", "format": "csv"}
+    report = {"month": "2026-05", "kind": "consumption", "format": "csv"}
+    assert body.get("report") == (report if truncated else None)
 
 
 def test_inconsistent_total_is_marked_and_logged(stack: FakeStack) -> None:
@@ -118,132 +83,109 @@ def test_inconsistent_total_is_marked_and_logged(stack: FakeStack) -> None:
     (line,) = stack.logs.lines("the PAC's total differs")
     assert (line["account"], line["month"]) == (RC, "2026-07")
     assert (line["transactions"], line["movements_total"]) == (171, 2)
+    of_one = stack.get(PATH, month="2026-07", rfc=RFC).body
+    assert (of_one["movements_total"], of_one["consistent"]) == (2, None)
+    assert len(stack.logs.lines("the PAC's total differs")) == 1
+
+
+# Months
+
+
+def test_the_first_balance_adds_the_issuers_and_months_have_totals(stack: FakeStack) -> None:
+    body = stack.get(PATH, **{"from": "2026-09", "to": "2026-10"}).body
+
+    october = stack.get(PATH, month="2026-10").body
+    assert [month["month"] for month in body["months"]] == ["2026-09", "2026-10"]
+    totals = body["months"][1] | {"as_of": october["as_of"]}
+    assert totals == {name: october[name] for name in totals}
+    listed = stack.get(f"/accounts/{RC}/issuers").body["issuers"]
+    assert [i["rfc"] for i in listed] == sorted(i["rfc"] for i in october["by_issuer"])
+
+
+# Snapshots
+
+
+def put_snapshots(stack: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Store snapshots of 05:00: contracted and used stamps, by RFC and day."""
+    for rfc, days in counts.items():
+        for day, (contracted, used) in days.items():
+            item = {"account": SF, "entry": f"{day}#{rfc}", "at": f"{day}T05:00:00-06:00"}
+            item |= {"contracted": contracted, "used": used, "available": contracted - used}
+            stack.aws.client("dynamodb").put_item(
+                TableName=stack.aws.refs["SnapshotsTable"], Item=serialize(item)
+            )
 
 
 @pytest.mark.parametrize(
-    ("transactions", "consistent"), [(1, False), (2, True), (171, None), (0, False)]
-)
-def test_larger_total_of_one_issuer_may_be_that_of_the_account(
-    stack: FakeStack, transactions: int, consistent: bool | None
-) -> None:
-    contradict(stack, transactions, [Movement(date(2026, 7, 2), RFC, KIND, 2)])
-
-    body = stack.get(PATH, month="2026-07", rfc=RFC).body
-
-    assert (body["movements_total"], body["consistent"]) == (2, consistent)
-    assert bool(stack.logs.lines("the PAC's total differs")) is (consistent is False)
-
-
-# ---------------------------------------------------------------------------- schedule
-
-
-def invoke_schedule(stack: FakeStack, **payload: Any) -> Any:
-    return stack.invoke("balance", payload)
-
-
-def test_daily_schedule_reads_the_current_month_of_every_account(stack: FakeStack) -> None:
-    stack.accounts.create("norte", stack.accounts.norte_secret())
-
-    result = invoke_schedule(
-        stack, account=None, month="current", scheduled_time="2026-11-19T11:30:00Z"
-    )
-
-    months = {call["month"] for call in stack.pacs.reachcore.calls.as_json()}
-    assert months == {"2026-11"}
-    assert result["failed"] == {}
-    assert set(result["done"]) == {RC, "norte"}
-    assert result["done"][RC] == {
-        "month": "2026-11",
-        "transactions": sum(
-            movement["amount"] for movement in fake_pac_month(stack, "2026-11")["movements"]
-        ),
-    }
-    issuers = {(item["account"], item["rfc"]) for item in stack.aws.items("IssuersTable")}
-    assert issuers == {
-        (RC, "A&D061009TY8"),
-        (RC, "AAA010101AAA"),
-        (RC, "ÑAN840101AB1"),
-        ("norte", "GOMP800101QX2"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("month", "due", "expected"),
+    ("account", "days", "as_of"),
     [
-        ("current", "2026-11-01T05:30:00Z", "2026-10"),
-        ("previous", "2026-11-01T05:30:00Z", "2026-09"),
-        ("current", "2026-11-01T06:00:00Z", "2026-11"),
-        ("previous", "2026-11-01T06:00:00Z", "2026-10"),
-        ("previous", "2026-01-01T12:00:00Z", "2025-12"),
-        ("2026-03", "2026-11-01T05:30:00Z", "2026-03"),
+        (SF, {}, None),
+        (SF, {"2026-10-05": 800}, "2026-10-05T05:00:00-06:00"),
+        ("acme-other", {"2026-10-05": 800, "2026-10-06": 810}, None),
     ],
+    ids=["none", "a single one", "those of another account"],
 )
-def test_month_of_a_schedule_is_that_of_its_due_time_in_mexico_city(
-    stack: FakeStack, month: str, due: str, expected: str
+def test_without_two_snapshots_the_total_is_unknown(
+    stack: FakeStack, account: str, days: dict[str, int], as_of: str | None
 ) -> None:
-    result = invoke_schedule(stack, account=RC, month=month, scheduled_time=due)
+    stack.accounts.create("acme-other", stack.accounts.secret(SF))
+    put_snapshots(stack, {RFC: {day: (900, used) for day, used in days.items()}})
 
-    assert result["done"][RC]["month"] == expected
-    assert stack.pacs.reachcore.calls.as_json()[0]["month"] == expected
+    body = stack.get(f"/accounts/{account}/balance", month="2026-10").body
+
+    assert (body["source"], body["transactions"], body["as_of"]) == ("snapshots", None, as_of)
+    assert (body["movements"], body["by_issuer"], body["issuers"]["stamping"]) == ([], [], None)
+    assert len(body["missing_days"]) == 31
+    assert stack.pacs.calls() == []
 
 
-def test_schedule_without_a_time_uses_the_current_time(stack: FakeStack) -> None:
-    assert invoke_schedule(stack, account=RC, month="previous")["done"][RC]["month"] == "2026-10"
+# The schedule
 
 
-def test_eventbridge_rule_passes_its_input_as_detail(stack: FakeStack) -> None:
-    result = stack.invoke(
-        "balance", {"detail-type": "x", "detail": {"account": RC, "month": "2026-10"}}
-    )
+def test_daily_schedule_registers_the_issuers_of_every_account_once(stack: FakeStack) -> None:
+    stack.accounts.create("norte", stack.accounts.norte_secret())
+    due = {"account": None, "month": "current", "scheduled_time": "2026-11-19T11:30:00Z"}
 
-    assert result["done"][RC]["month"] == "2026-10"
+    result = stack.invoke("balance", due)
+    stack.clock.forward(hours=1)
+    stack.invoke("balance", {"detail-type": "of a rule", "detail": due})
+
+    assert {call["month"] for call in stack.pacs.reachcore.calls.as_json()} == {"2026-11"}
+    assert (result["failed"], result["done"].keys()) == ({}, {RC, "norte"})
+    total = stack.get(PATH, month="2026-11").body["transactions"]
+    assert result["done"][RC] == {"month": "2026-11", "transactions": total}
+    items = stack.aws.items("IssuersTable")
+    assert sorted((item["account"], item["rfc"]) for item in items) == [
+        *((RC, rfc) for rfc in (RFC, "AAA010101AAA", RFC_N)),
+        ("norte", "GOMP800101QX2"),
+    ]
+    assert {item["since"] for item in items} == {"2026-11-19T13:53:41-06:00"}
 
 
 def test_failed_account_does_not_stop_the_others(stack: FakeStack) -> None:
     stack.accounts.create("acme-broken", stack.accounts.secret(RC, api_key=None))
     stack.accounts.create("acme-locked", stack.accounts.secret(RC, api_key="another-key"))
 
-    result = invoke_schedule(stack, account=None, month="current")
+    result = stack.invoke("balance", {"account": None, "month": "current"})
 
     assert set(result["done"]) == {RC}
     assert result["failed"] == {
         "acme-broken": "account-misconfigured",
         "acme-locked": "pac-credentials-rejected",
     }
-    assert {line["account"] for line in stack.logs.lines() if line["level"] == "ERROR"} == {
-        "acme-broken",
-        "acme-locked",
-    }
+    errors = {line["account"] for line in stack.logs.lines() if line["level"] == "ERROR"}
+    assert errors == result["failed"].keys()
 
 
 @pytest.mark.parametrize(
     ("payload", "code"),
     [
-        ({"account": "acme-none", "month": "current"}, "account-unknown"),
         ({"account": SF, "month": "current"}, "operation-unsupported"),
         ({"account": RC, "month": "2026-13"}, "month-invalid"),
     ],
 )
 def test_failed_schedule_of_one_account_raises(
-    stack: FakeStack, payload: dict[str, str], code: str
+    stack: FakeStack, payload: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(Exception, match=code):
         stack.invoke("balance", payload)
-    assert stack.pacs.calls() == []
-
-
-def test_schedule_of_one_account_raises_the_error_of_the_pac(stack: FakeStack) -> None:
-    stack.pacs.fault("saldos", "code", code="500", times=-1)
-
-    with pytest.raises(Exception, match="pac-error"):
-        invoke_schedule(stack, account=RC, month="current")
-
-
-def test_repeated_schedule_registers_each_issuer_once(stack: FakeStack) -> None:
-    for _ in range(2):
-        invoke_schedule(stack, account=RC, month="current", scheduled_time="2026-11-19T11:30:00Z")
-        stack.clock.forward(hours=1)
-
-    items = stack.aws.items("IssuersTable")
-    assert len(items) == 3
-    assert {item["since"] for item in items} == {"2026-11-19T13:53:41-06:00"}

@@ -1,4 +1,7 @@
-"""Creating and settling contracts: each request is sent at most once, and never forgotten."""
+"""Contracts in the journal: limits, waiting, settlement, and the reconciler.
+
+``test_reliability.py`` and ``tests/torture`` show that each request is sent at most once.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from tests.support.fakes_contracts import (
     CALLER,
     RFC,
     RFC_N,
-    RFC_NEW,
     SECOND,
     SF,
     Services,
@@ -23,16 +24,10 @@ from tests.support.fakes_contracts import (
     unreachable,
 )
 
-from timbres.domain.contract import READ_LAG
-from timbres.domain.stamps import Stamps
-from timbres.errors import DEADLINE_EXCEEDED, TimbresError
-from timbres.pacs.errors import CREDENTIALS_REJECTED, protocol_error
-from timbres.pacs.solucion_factible.error_codes import ERRORS
+from timbres.errors import TimbresError
+from timbres.repositories.dynamodb import serialize
 
 CONFIRMED_CALLS = ["stamps", "create_contract", "stamps"]
-CODES = {code: kind for code, kind in ERRORS.by_code.items() if kind is not CREDENTIALS_REJECTED}
-REJECTING_CODES = [code for code, kind in CODES.items() if not kind.may_have_taken_effect]
-UNKNOWN_CODES = [code for code, kind in CODES.items() if kind.may_have_taken_effect]
 
 
 @pytest.fixture
@@ -47,45 +42,26 @@ def error_of(call: Callable[..., Any], *arguments: Any, **options: Any) -> Timbr
     return caught.value
 
 
-def test_a_confirmed_contract_is_counted_published_and_observed(services: Services) -> None:
-    contract, is_replay = services.create()
-
-    assert (contract.status, contract.requested_by, is_replay) == ("confirmed", CALLER, False)
-    assert contract.before == Stamps(1000, 250, 750)
-    assert contract.after == Stamps(1500, 250, 1250)
-    assert (contract.pac_code, contract.pac_message) == ("200", "hecho")
-    assert services.pac.calls == CONFIRMED_CALLS
-    assert services.pac.contracts == [(RFC, 500)]
-    assert services.steps() == ["create", "send", "confirm", "count"]
-    ((event_type, detail),) = services.bus.published
-    assert (event_type, detail["id"]) == ("Contract Confirmed", contract.id)
-    assert services.issuers.get(SF, RFC).stamps == contract.after
-    assert services.items("in-flight#") == []
-    assert [item["stamps"] for item in services.items("day#")] == [500]
-    assert services.reconcile(hours=1) == {}
+def leave_unknown(services: Services, fault: str = "cut-after", **values: Any) -> None:
+    services.pac.fault = fault
+    assert services.outcome(**values) == "unknown"
+    services.pac.calls.clear()
 
 
-def test_a_new_issuer_has_no_count_before(services: Services) -> None:
-    services.pac.new_issuers = {RFC_NEW}
-
-    contract, _ = services.create(rfc=RFC_NEW)
-
-    assert (contract.status, contract.before) == ("confirmed", None)
-    assert contract.after == Stamps(500, 0, 500)
+# Requests
 
 
-@pytest.mark.parametrize("days", [0, 400])
-def test_a_repeated_request_returns_the_same_contract(services: Services, days: int) -> None:
+def test_a_repeated_request_returns_the_same_contract_despite_lower_limits(
+    services: Services,
+) -> None:
     first, _ = services.create()
-    services.clock.forward(days=days)
     services.secrets.put(SF, max_stamps_per_contract=100, max_stamps_per_day=0)
-    services.clock.forward(minutes=2)
+    services.clock.forward(days=400)
 
     contract, is_replay = services.create()
 
     assert (contract.id, contract.status, is_replay) == (first.id, "confirmed", True)
     assert services.pac.calls == CONFIRMED_CALLS
-    assert len(services.bus.published) == 1
 
 
 @pytest.mark.parametrize("changes", [{"stamps": 501}, {"rfc": RFC_N}])
@@ -99,91 +75,13 @@ def test_a_key_is_not_used_for_another_body(services: Services, changes: dict[st
     assert services.pac.contracts == [(RFC, 500)]
 
 
-@pytest.mark.parametrize("other", [{"key": "order-2"}, {"account": SECOND}])
-def test_another_key_or_account_creates_another_contract(
-    services: Services, other: dict[str, str]
-) -> None:
-    services.create()
+def test_an_unexpected_error_leaves_the_contract_unknown(services: Services) -> None:
+    services.interruptions.plan(RuntimeError("a bug"), "create_contract")
 
-    assert services.outcome(**other) == "confirmed"
-    assert services.pac.contracts == [(RFC, 500)] * 2
+    outcomes = [services.outcome(key) for key in ("order-1", "order-1", "order-2")]
 
-
-@pytest.mark.parametrize("code", REJECTING_CODES)
-def test_a_rejection_is_returned_for_ever(services: Services, code: str) -> None:
-    services.interruptions.plan(pac_error(code, "No se pudo"), "create_contract")
-
-    error = error_of(services.create)
-    replay = error_of(services.create)
-
-    assert error.problem_type.code == ERRORS.by_code[code].code
-    assert (error.pac_code, error.pac_message) == (code, "No se pudo")
-    assert error.problem_type.retry_after is None
-    assert "new Idempotency-Key" in error.detail
-    contract = services.contract()
-    assert error.extensions["contract"] == {"id": contract.id, "status": "rejected"}
-    assert (replay.problem_type.code, replay.detail, replay.pac_code) == (
-        error.problem_type.code,
-        error.detail,
-        code,
-    )
-    assert services.steps() == ["create", "send", "reject"]
+    assert outcomes == ["unknown", "unknown", "contract-in-flight"]
     assert services.pac.calls == ["stamps"]
-    assert services.bus.published == []
-    assert services.outcome("order-2") == "confirmed"
-    assert [item["stamps"] for item in services.items("day#")] == [500]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        pac_error("500"),
-        pac_error("612"),
-        unreachable(),
-        timeout(),
-        TimbresError(DEADLINE_EXCEEDED, "No time is left."),
-    ],
-    ids=str,
-)
-def test_a_failed_count_sends_nothing(services: Services, error: TimbresError) -> None:
-    services.interruptions.plan(error, "stamps")
-
-    assert services.outcome() == error.problem_type.code
-
-    assert services.steps() == ["create", "reject"]
-    assert services.pac.contracts == []
-    assert services.outcome("order-2") == "confirmed"
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(
-    "error",
-    [
-        *map(pac_error, UNKNOWN_CODES),
-        timeout(),
-        protocol_error("solucion-factible", "no status"),
-        RuntimeError("a bug"),
-    ],
-    ids=str,
-)
-def test_an_error_that_may_have_taken_effect_leaves_the_contract_unknown(
-    services: Services, error: Exception, when: str
-) -> None:
-    services.interruptions.plan(error, "create_contract", when=when)
-
-    contract, _ = services.create()
-
-    assert (contract.status, contract.settled_at) == ("unknown", None)
-    assert contract.rejection is not None
-    assert services.pac.contracts == [(RFC, 500)] * (when == "after")
-    calls = list(services.pac.calls)
-    replay, is_replay = services.create()
-    assert (replay.id, replay.status, is_replay) == (contract.id, "unknown", True)
-    assert services.outcome("order-2") == "contract-in-flight"
-    assert services.pac.calls == calls
-    assert services.bus.event_types == ["Contract Outcome Unknown"]
-    assert [item["contract_id"] for item in services.items("in-flight#")] == [contract.id]
-    assert [item["stamps"] for item in services.items("day#")] == [500]
 
 
 @pytest.mark.parametrize(
@@ -209,77 +107,64 @@ def test_a_request_during_another_one(
 
 
 @pytest.mark.parametrize(
-    ("limits", "before", "stamps", "field"),
+    ("limits", "earlier", "stamps", "expected"),
     [
         ({"max_stamps_per_contract": 499}, (), 500, "max_stamps_per_contract"),
         ({"max_stamps_per_contract": 500}, (), 500, None),
         ({"max_stamps_per_day": 0}, (), 500, "0 of 0"),
         ({"max_stamps_per_day": 499}, (), 500, "0 of 499"),
-        ({"max_stamps_per_day": 500}, (), 500, None),
         ({"max_stamps_per_day": 1000}, (600,), 400, None),
         ({"max_stamps_per_day": 1000}, (600,), 401, "600 of 1,000"),
-        ({"max_stamps_per_day": 1000}, (600, 400), 1, "1,000 of 1,000"),
     ],
 )
 def test_contracts_are_limited_per_login(
     services: Services,
     limits: dict[str, int],
-    before: tuple[int, ...],
+    earlier: tuple[int, ...],
     stamps: int,
-    field: str | None,
+    expected: str | None,
 ) -> None:
     for account in (SF, SECOND):
         services.secrets.put(account, **limits)
-    for number, earlier in enumerate(before):
-        assert services.outcome(f"before-{number}", stamps=earlier) == "confirmed"
-    calls = list(services.pac.calls)
+    # A key belongs to an account: both use the same one.
+    assert [services.outcome(stamps=number) for number in earlier] == ["confirmed"] * len(earlier)
+    request: dict[str, Any] = {"account": SECOND, "rfc": RFC_N, "stamps": stamps}
 
-    if field is None:
-        assert services.outcome(account=SECOND, rfc=RFC_N, stamps=stamps) == "confirmed"
+    if expected is None:
+        assert services.outcome(**request) == "confirmed"
         return
-    error = error_of(services.create, account=SECOND, rfc=RFC_N, stamps=stamps)
+    error = error_of(services.create, **request)
 
     assert error.problem_type.code in {"stamps-over-limit", "day-over-limit"}
-    assert error.field == "stamps"
-    assert field in error.detail
-    assert services.pac.calls == calls
-    if stamps <= limits.get("max_stamps_per_day", 0):
-        services.clock.forward(hours=11)
-        assert services.outcome(account=SECOND, rfc=RFC_N, stamps=stamps) == "confirmed"
+    assert (error.field, expected in error.detail) == ("stamps", True)
+    assert len(services.pac.contracts) == len(earlier)
+    services.clock.forward(hours=11)
+    tomorrow = "confirmed" if earlier else error.problem_type.code
+    assert services.outcome(**request) == tomorrow
 
 
-def test_a_contract_waits_until_the_count_includes_the_previous_one(
-    services: Services,
+@pytest.mark.parametrize(
+    ("lag", "failures", "seconds", "retry_after"),
+    [(50, 0, 20, 40), (0, 2, 0, 60), (0, 2, 90, 60)],
+    ids=["the count lags", "the count fails", "the count fails for long"],
+)
+def test_a_contract_waits_until_a_count_includes_the_previous_one(
+    services: Services, lag: int, failures: int, seconds: int, retry_after: int
 ) -> None:
-    services.pac.lag = timedelta(seconds=50)
+    services.pac.lag = timedelta(seconds=lag)
+    if failures:
+        services.interruptions.plan(unreachable(), "stamps", skip=1, times=failures)
     first, _ = services.create()
     assert (first.status, first.after, first.awaits_count) == ("confirmed", None, True)
-    services.clock.forward(seconds=20)
-
-    error = error_of(services.create, "order-2")
-
-    assert error.problem_type.code == "contract-in-flight"
-    assert error.problem_type.retry_after == READ_LAG.seconds - 20
-    assert error.extensions["contract"]["id"] == first.id
-    assert services.outcome("order-3", RFC_N) == "confirmed"
-    services.clock.forward(seconds=30)
-    assert services.outcome("order-2") == "confirmed"
-    assert services.contract().after == Stamps(1500, 250, 1250)
-    assert services.pac.contracts == [(RFC, 500), (RFC_N, 500), (RFC, 500)]
-
-
-@pytest.mark.parametrize("seconds", [0, 90])
-def test_a_contract_waits_while_the_count_fails(services: Services, seconds: int) -> None:
-    services.interruptions.plan(unreachable(), "stamps", skip=1, times=2)
-    assert services.outcome() == "confirmed"
-    assert services.bus.event_types == ["Contract Confirmed"]
     services.clock.forward(seconds=seconds)
 
     error = error_of(services.create, "order-2")
 
-    assert error.problem_type.code == "contract-in-flight"
-    assert error.problem_type.retry_after == 60
+    assert (error.problem_type.code, error.retry_after) == ("contract-in-flight", retry_after)
+    assert error.extensions["contract"]["id"] == first.id
+    services.clock.forward(seconds=lag - seconds if lag else 0)
     assert services.outcome("order-2") == "confirmed"
+    assert services.pac.contracts == [(RFC, 500)] * 2
 
 
 def test_a_login_changed_during_a_request_sends_nothing(services: Services) -> None:
@@ -293,16 +178,6 @@ def test_a_login_changed_during_a_request_sends_nothing(services: Services) -> N
 
     assert services.pac.calls == ["stamps"]
     assert services.items("in-flight#") == []
-    assert [item["stamps"] for item in services.items("day#")] == [0]
-
-
-def test_a_contract_abandoned_during_its_count_is_not_sent(services: Services) -> None:
-    services.interruptions.plan(lambda _: services.reconcile(minutes=3), "stamps")
-
-    assert services.outcome() == "contract-not-bought"
-
-    assert services.steps() == ["create", "abandon"]
-    assert services.pac.calls == ["stamps"]
 
 
 @pytest.mark.parametrize(("fault", "final"), [(None, "confirmed"), ("cut-before", "rejected")])
@@ -318,107 +193,156 @@ def test_a_slow_request_does_not_overwrite_the_reconcilers_step(
     assert services.reconcile(minutes=40) == {final: 1}
 
 
-@pytest.mark.parametrize("transaction", [0, 1])
-def test_a_failed_write_before_the_request_sends_nothing(
-    services: Services, transaction: int
+@pytest.mark.parametrize(("call", "skip", "events"), [("put_events", 0, 1), ("UpdateItem", 1, 2)])
+def test_an_event_is_published_at_least_once(
+    services: Services, call: str, skip: int, events: int
 ) -> None:
-    services.interruptions.plan(aws_error(), "TransactWriteItems", skip=transaction)
-
-    with pytest.raises(ClientError):
-        services.create()
-
-    assert services.pac.contracts == []
-    assert len(services.items("contract#")) == transaction
-    if transaction:
-        assert services.outcome() == "contract-pending"
-        assert services.reconcile(minutes=3) == {"rejected": 1}
-        assert "never sent" in error_of(services.create).detail
-
-
-@pytest.mark.parametrize("fault", [None, "cut-after"])
-def test_a_failed_write_of_the_outcome_leaves_the_contract_pending(
-    services: Services, fault: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    services.pac.fault = fault
-    services.interruptions.plan(aws_error(), "TransactWriteItems", skip=2)
-
-    contract, _ = services.create()
-
-    assert (contract.status, contract.before) == ("pending", Stamps(1000, 250, 750))
-    assert "could not be written to the journal" in caplog.text
-    assert [services.outcome(key) for key in ("order-1", "order-2")] == [
-        "contract-pending",
-        "contract-in-flight",
-    ]
-    assert services.reconcile(minutes=3) == {"confirmed": 1}
-    assert services.pac.contracts == [(RFC, 500)]
-
-
-def test_a_failed_write_of_the_count_keeps_the_confirmation(services: Services) -> None:
-    services.interruptions.plan(aws_error(), "TransactWriteItems", skip=3)
-
-    contract, _ = services.create()
-
-    assert (contract.status, contract.after) == ("confirmed", None)
-    assert services.reconcile(minutes=2) == {"confirmed": 1}
-    assert services.contract().after == Stamps(1500, 250, 1250)
-
-
-@pytest.mark.parametrize(("call", "events"), [("put_events", 1), ("UpdateItem", 2)])
-def test_an_event_is_published_at_least_once(services: Services, call: str, events: int) -> None:
-    skip = 1 if call == "UpdateItem" else 0
     services.interruptions.plan(aws_error(), call, skip=skip)
     services.create()
     assert len(services.bus.published) == events - 1
 
-    assert services.reconcile(minutes=2) == {"confirmed": 1}
-
+    assert [services.reconcile(minutes=minutes) for minutes in (2, 60)] == [{"confirmed": 1}, {}]
     assert services.bus.event_types == ["Contract Confirmed"] * events
-    assert services.reconcile(hours=1) == {}
 
 
-@pytest.fixture
-def under_review(services: Services) -> str:
-    """The id of a contract under review, because somebody else changed the count."""
-    services.pac.fault = "cut-after"
-    services.create()
-    services.pac.change(RFC, 7, 0)
-    assert services.reconcile(minutes=2) == {"needs-review": 1}
-    return services.contract().id
+# Settlement
 
 
 @pytest.mark.parametrize(
     ("outcome", "replay"), [("confirmed", "confirmed"), ("rejected", "contract-not-bought")]
 )
 def test_a_person_settles_a_contract_under_review(
-    services: Services, under_review: str, outcome: str, replay: str
+    services: Services, outcome: str, replay: str
 ) -> None:
+    leave_unknown(services)
+    services.pac.change(RFC, 7, 0)
+    assert services.reconcile(minutes=2) == {"needs-review": 1}
+    id_, settle = services.contract().id, services.contracts.settle
     # The contract outlives its account's secret.
     services.secrets.delete(SF)
     services.clock.forward(seconds=61)
 
-    settled = services.contracts.settle(SF, under_review, outcome, "folio 8841", "arn:person")
+    settled = settle(SF, id_, outcome, "folio 8841", "arn:person")
 
     assert settled.status == outcome
-    _, history = services.contracts.get_with_history(SF, under_review)
+    _, history = services.contracts.get_with_history(SF, id_)
     assert (history[-1]["by"], history[-1]["note"]) == ("arn:person", "folio 8841")
     assert services.bus.event_types[-1] == f"Contract {outcome.title()}"
-    for id_, code in (("0" * 32, "account-unknown"), (under_review, "contract-not-under-review")):
-        error = error_of(services.contracts.settle, SF, id_, outcome, "folio 8841", CALLER)
+    for other, code in (("0" * 32, "account-unknown"), (id_, "contract-not-under-review")):
+        error = error_of(settle, SF, other, outcome, "folio 8841", CALLER)
         assert error.problem_type.code == code
     assert error.extensions["contract"]["status"] == outcome
     services.secrets.put(SF)
     assert error_of(services.contracts.get, SF, "0" * 32).problem_type.code == "contract-not-found"
-    assert services.outcome() == replay
-    assert services.outcome("order-2") == "confirmed"
+    assert [services.outcome(key) for key in ("order-1", "order-2")] == [replay, "confirmed"]
 
 
-@pytest.mark.parametrize("fault", [None, "cut-after"])
-def test_only_a_contract_under_review_is_settled(services: Services, fault: str | None) -> None:
-    services.pac.fault = fault
-    contract, _ = services.create()
+# The reconciler
 
-    error = error_of(services.contracts.settle, SF, contract.id, "rejected", "no need", CALLER)
 
-    assert error.problem_type.code == "contract-not-under-review"
-    assert services.contract().status == contract.status
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [(unreachable(), 1), (pac_error("503"), 1), (pac_error("501"), 1), (timeout(), 2)],
+    ids=str,
+)
+def test_an_account_that_fails_is_not_read_again_in_a_run(
+    services: Services, error: Exception, calls: int
+) -> None:
+    for rfc in (RFC, RFC_N):
+        leave_unknown(services, "cut-before", key=rfc, rfc=rfc)
+    services.interruptions.plan(error, "stamps", times=2)
+    before = len(services.pac.sign_ins)
+
+    assert services.reconcile(minutes=2) == {"unknown": 2}
+
+    assert len(services.pac.sign_ins) - before == calls
+    services.interruptions.clear()
+    assert services.reconcile(minutes=40) == {"rejected": 2}
+
+
+def deny_secrets(services: Services) -> None:
+    services.interruptions.plan(aws_error("AccessDenied"), "get_secret_value", times=1000)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda services: services.secrets.put_text(SF, "no JSON"),
+        lambda services: services.secrets.delete(SF),
+        deny_secrets,
+    ],
+    ids=["no JSON", "deleted", "denied"],
+)
+def test_an_unreadable_secret_leaves_the_contract_open_for_a_day(
+    services: Services, damage: Callable[[Services], None]
+) -> None:
+    for rfc in (RFC, RFC_N):
+        leave_unknown(services, key=rfc, rfc=rfc)
+    damage(services)
+
+    assert services.reconcile(minutes=2) == {"unknown": 2}
+
+    states = {state for _ in range(30) for state in services.reconcile(hours=1)}
+    assert states == {"unknown", "needs-review"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({"username": "otra@example.com"}, "needs-review"),
+        ({"environment": "production"}, "needs-review"),
+        ({"pac": "reachcore", "environment": "uat", "api_key": "k"}, "needs-review"),
+        ({"password": "nueva"}, "confirmed"),
+    ],
+)
+def test_only_counts_of_the_same_login_decide(
+    services: Services, changes: dict[str, str], state: str
+) -> None:
+    leave_unknown(services)
+    services.pac.password = changes.get("password", services.pac.password)
+    services.secrets.put(SF, **changes)
+
+    assert services.reconcile(minutes=2) == {state: 1}
+    assert services.pac.calls == ["stamps"] * (state == "confirmed")
+
+
+def test_a_contract_without_a_stored_login_needs_a_review(services: Services) -> None:
+    leave_unknown(services)
+    (item,) = services.items("contract#")
+    del item["login"]
+    services.dynamodb.put_item(TableName="ContractsTable", Item=serialize(item))
+
+    assert services.reconcile(minutes=2) == {"needs-review": 1}
+
+
+def test_a_failing_contract_does_not_stop_the_others(services: Services) -> None:
+    for rfc in (RFC, RFC_N):
+        leave_unknown(services, key=rfc, rfc=rfc)
+    services.interruptions.plan(aws_error(), "GetItem")
+
+    assert services.reconcile(minutes=2) == {"failed": 1, "confirmed": 1}
+    assert services.reconcile(minutes=2) == {"confirmed": 1}
+
+
+def test_a_run_ends_before_its_deadline(services: Services) -> None:
+    leave_unknown(services)
+
+    assert services.reconcile(time_left=14, minutes=2) == {}
+    assert services.pac.calls == []
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"), [("GetItem", {"not due": 1}), ("stamps", {"changed meanwhile": 1})]
+)
+def test_two_runs_at_once_store_one_step(
+    services: Services, call: str, expected: dict[str, int]
+) -> None:
+    leave_unknown(services)
+    results = []
+    services.interruptions.plan(lambda _: results.append(services.reconcile()), call)
+
+    assert services.reconcile(minutes=2) == expected
+
+    assert results == [{"confirmed": 1}]
+    assert services.steps() == ["create", "send", "mark-unknown", "confirm-by-count"]
+    assert services.bus.event_types == ["Contract Outcome Unknown", "Contract Confirmed"]

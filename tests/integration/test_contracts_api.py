@@ -1,62 +1,29 @@
-"""/accounts/{account}/contracts: responses, mails and the PAC's connection.
+"""/accounts/{account}/contracts: responses, events and mails.
 
 ``test_contract_service.py`` has the rules.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
-import threading
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from tests.support.events import CONTRACT_MANAGER, ApiResponse, check_problem
+from local.fake_pacs.solucion_factible import FakeSolucionFactible
+from tests.support.events import CONTRACT_MANAGER, check_problem
 from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
+
+from timbres.pacs.solucion_factible.error_codes import ERRORS
 
 PATH = f"/accounts/{SF}/contracts"
 DONE = "La transacción ha sido completada satisfactoriamente."
 CREATED_AT = "2026-11-19T13:53:42-06:00"
 
 
-class Relay:
-    """A TCP proxy that can silently drop its open connections."""
-
-    def __init__(self, url: str) -> None:
-        host = urlsplit(url)
-        self._to = (host.hostname, host.port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._open: list[list[bool]] = []
-        self.lost: list[bytes] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def drop_connections(self) -> None:
-        for alive in self._open:
-            alive[0] = False
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._to)
-                alive = [True]
-                self._open.append(alive)
-                for pair in ((client, server), (server, client)):
-                    threading.Thread(target=self._forward, args=(*pair, alive), daemon=True).start()
-
-    def _forward(self, source: socket.socket, target: socket.socket, alive: list[bool]) -> None:
-        with contextlib.suppress(OSError), source, target:
-            while data := source.recv(65536):
-                if not alive[0]:
-                    self.lost.append(data)
-                    return
-                target.sendall(data)
+def reconcile(stack: FakeStack, **later: float) -> dict[str, int]:
+    """Run the reconciler later; return the number of contracts by new state."""
+    stack.clock.forward(**later)
+    result: dict[str, int] = stack.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
+    return result
 
 
 def test_a_confirmed_contract_has_every_field(stack: FakeStack) -> None:
@@ -99,37 +66,13 @@ def test_a_confirmed_contract_has_every_field(stack: FakeStack) -> None:
         {"step": step, "at": CREATED_AT, "by": CONTRACT_MANAGER, "status": status} | reply
         for step, status, reply in steps
     ]
-    assert stack.get(f"{PATH}/{id_}").body == body | {"id": id_, "history": history}
-
-
-def test_a_contract_publishes_an_event_sends_a_mail_and_registers_the_issuer(
-    stack: FakeStack,
-) -> None:
-    contract = stack.create_contract(RFC_N, 25).body
-
-    assert stack.events("Contract Confirmed") == [contract]
+    assert stack.get(f"{PATH}/{id_}").body == replay.body | {"history": history}
+    assert stack.events("Contract Confirmed") == [replay.body]
     (mail,) = stack.mails()
-    assert mail.startswith("Timbres: 25 timbres contratados, cuenta acme-sf\n\n")
-    assert contract["id"] in mail
+    assert mail.startswith(f"Timbres: 500 timbres contratados para {RFC}\n\n")
+    assert id_ in mail
     (issuer,) = stack.get(f"/accounts/{SF}/stamps").body["issuers"]
-    assert (issuer["rfc"], issuer["contracted"], issuer["available"]) == (RFC_N, 525, 45)
-
-
-def test_a_contract_is_not_sent_over_a_dropped_connection(stack: FakeStack) -> None:
-    relay = Relay(stack.accounts.secret(SF)["endpoint"])
-    stack.accounts.change(SF, stack.accounts.secret(SF, endpoint=relay.url))
-    try:
-        assert stack.create_contract(RFC, 1).status == 201
-        relay.drop_connections()
-        assert stack.create_contract(RFC, 2).status == 201
-    finally:
-        relay.close()
-
-    assert stack.pacs.contracts() == [(RFC, 1), (RFC, 2)]
-    # Only the count before the contract was lost.
-    lost = b"".join(relay.lost)
-    assert b"urn:getTimbres" in lost
-    assert b"agregarContrato" not in lost
+    assert (issuer["rfc"], issuer["contracted"], issuer["available"]) == (RFC, 1500, 1250)
 
 
 def test_an_equivalent_request_is_replayed(stack: FakeStack) -> None:
@@ -201,56 +144,48 @@ def test_a_pending_contract_asks_the_caller_to_retry(stack: FakeStack) -> None:
     assert stack.pacs.contracts() == [(RFC, 500)]
 
 
-def test_a_short_deadline_sends_no_contract(stack: FakeStack) -> None:
-    check_problem(stack.create_contract(seconds=8), 503, "out-of-time")
-    assert "agregarContrato" not in stack.pacs.calls()
-
-
-def test_contracts_are_listed_newest_first_and_filtered(stack: FakeStack) -> None:
-    confirmed = [stack.create_contract(rfc, 1).body for rfc in (RFC, RFC_N)]
-    stack.pacs.fault("agregarContrato", "code", code="632")
-    rejected = stack.create_contract(RFC, 9).body["contract"]
-
-    def ids(**query: str) -> list[str]:
-        body = stack.get(PATH, **query).body
-        assert body["next"] is None
-        return [contract["id"] for contract in body["contracts"]]
-
-    all_ids = [rejected["id"], confirmed[1]["id"], confirmed[0]["id"]]
-    assert ids() == all_ids
-    assert ids(rfc=RFC_N) == all_ids[1:2]
-    assert ids(status="rejected") == all_ids[:1]
-    assert ids(rfc=RFC_N, status="rejected") == []
-
-
-@pytest.fixture
-def under_review(stack: FakeStack) -> dict[str, Any]:
-    """A contract under review: its response was lost, and the portal added stamps."""
+def test_a_contract_under_review_is_mailed_and_settled(stack: FakeStack) -> None:
     stack.pacs.fault("agregarContrato", "cut-after")
-    contract: dict[str, Any] = stack.create_contract(key="pedido-1").body
+    contract = stack.create_contract(key="pedido-1").body
     stack.pacs.state.solucion_factible.set_issuer(RFC, contratados=1507)
-    stack.clock.forward(minutes=2)
-    event = {"scheduled_time": "2026-11-19T20:00:00Z"}
-    assert stack.invoke("reconciler", event) == {"needs-review": 1}
-    return contract
-
-
-def settle(stack: FakeStack, id_: str, outcome: Any, reason: Any) -> ApiResponse:
-    body = {"outcome": outcome, "reason": reason}
-    return stack.call("contract", "POST", f"{PATH}/{id_}/settlement", body=body)
-
-
-def test_a_contract_under_review_is_mailed_and_settled(
-    stack: FakeStack, under_review: dict[str, Any]
-) -> None:
+    assert reconcile(stack, minutes=2) == {"needs-review": 1}
     assert "revise un contrato para" in "".join(stack.mails())
+    body = {"outcome": "rejected", "reason": "The portal says so"}
+    path = f"{PATH}/{contract['id']}/settlement"
 
-    response = settle(stack, under_review["id"], "rejected", "The portal says so")
+    response, twice = (stack.call("contract", "POST", path, body=body) for _ in range(2))
 
     assert (response.status, response.body["status"]) == (200, "rejected")
-    (event,) = stack.events("Contract Rejected")
-    assert event == response.body
-    twice = settle(stack, under_review["id"], "rejected", "The portal says so")
+    assert stack.events("Contract Rejected") == [response.body]
     assert check_problem(twice, 409, "contract-not-under-review")["contract"] == response.body
     replay = stack.create_contract(key="pedido-1")
     assert check_problem(replay, 409, "contract-not-bought")["contract"]["status"] == "rejected"
+
+
+def test_every_code_of_a_contract_has_a_meaning() -> None:
+    codes = FakeSolucionFactible.rules.codes["agregarContrato"] - {"200"}
+    assert codes == ERRORS.by_code.keys()
+
+
+@pytest.mark.parametrize(
+    ("faults", "states", "mail"),
+    [
+        (["cut-after"], [{"confirmed": 1}, {}], "timbres contratados"),
+        (["cut-before"], [{"unknown": 1}, {"rejected": 1}], "no se realizó"),
+        (["html-200"], [{"unknown": 1}, {"rejected": 1}], "no se realizó"),
+        (["doubled-contract"], [{"confirmed": 1}, {}], "se esperaban 1,500"),
+        # The contract replaces an expired one of its size: contracted is the same as before.
+        (["expiring-contract", "cut-after"], [{"unknown": 1}, {"needs-review": 1}], "revise"),
+    ],
+)
+def test_a_count_decides_and_is_mailed(
+    stack: FakeStack, faults: list[str], states: list[dict[str, int]], mail: str
+) -> None:
+    for fault in faults:
+        expired = {"contratados": 500, "usados": 250} if fault == "expiring-contract" else {}
+        stack.pacs.fault("agregarContrato", fault, **expired)
+    stack.create_contract(RFC, 500)
+
+    assert [reconcile(stack, minutes=minutes) for minutes in (2, 40)] == states
+    assert any(mail in text for text in stack.mails())
+    assert stack.pacs.calls().count("agregarContrato") == 1

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from local.fake_pacs.fake_data import bulk_rfc
 from tests.support.events import ApiResponse, check_problem
-from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
 
 PATH = f"/accounts/{SF}/issuers"
 CSV = {"Content-Type": "text/csv; charset=utf-8"}
@@ -25,24 +24,12 @@ def thresholds(stack: FakeStack, account: str = SF) -> dict[str, Any]:
     return {issuer["rfc"]: issuer["low_stamps"] for issuer in body["issuers"]}
 
 
-@pytest.mark.parametrize("account", [SF, RC])
-def test_a_json_list_is_imported(stack: FakeStack, account: str) -> None:
-    body = [RFC, {"rfc": RFC_N, "low_stamps": 50}]
-
-    response = stack.call("issuers", "PUT", f"/accounts/{account}/issuers", body=body)
+def test_a_json_list_is_imported(stack: FakeStack) -> None:
+    response = put_issuers(stack, [RFC, {"rfc": RFC_N, "low_stamps": 50}])
 
     assert response.status == 200
-    assert response.body == {"account": account, "kept": 2, "removed": 0, "rejected": []}
-    assert thresholds(stack, account) == {RFC: None, RFC_N: 50}
-
-
-def test_a_csv_of_a_spreadsheet_is_imported(stack: FakeStack) -> None:
-    text = f'\ufeffRFC;low_stamps\r\n{RFC};\r\n\r\n{RFC_N};"1,000"\r\n'
-
-    response = put_issuers(stack, text, CSV)
-
     assert response.body == {"account": SF, "kept": 2, "removed": 0, "rejected": []}
-    assert thresholds(stack) == {RFC: None, RFC_N: 1000}
+    assert thresholds(stack) == {RFC: None, RFC_N: 50}
 
 
 def test_names_are_listed_kept_and_removed(stack: FakeStack) -> None:
@@ -56,55 +43,31 @@ def test_names_are_listed_kept_and_removed(stack: FakeStack) -> None:
     assert response.body["rejected"][0]["field"] == "name"
 
 
-@pytest.mark.parametrize(
-    ("body", "headers", "expected"),
-    [
-        (f"rfc\n{RFC}\n{RFC_N}\n", CSV, {RFC: 7, RFC_N: 8}),
-        (f"{RFC},\n{RFC_N}\n", CSV, {RFC: None, RFC_N: 8}),
-        ([RFC, {"rfc": RFC_N, "low_stamps": None}], None, {RFC: 7, RFC_N: None}),
-        ([{"rfc": RFC, "low_stamps": 9}], None, {RFC: 9, RFC_N: 8}),
-    ],
-)
-def test_an_empty_threshold_is_removed_and_a_missing_one_is_kept(
-    stack: FakeStack, body: Any, headers: dict[str, str] | None, expected: dict[str, int | None]
+def test_a_missing_threshold_is_kept_an_empty_one_removed_and_counts_stay(
+    stack: FakeStack,
 ) -> None:
-    put_issuers(stack, LOW)
-
-    put_issuers(stack, body, headers)
-
-    assert thresholds(stack) == expected
-
-
-def test_an_import_keeps_the_counts(stack: FakeStack) -> None:
     stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
-
     put_issuers(stack, LOW)
 
+    put_issuers(stack, f"\ufeffrfc;low_stamps\r\n{RFC};\r\n\r\n{RFC_N}\r\n", CSV)
+
+    assert thresholds(stack) == {RFC: None, RFC_N: 8}
     issuers = stack.get(f"/accounts/{SF}/stamps").body["issuers"]
-    assert {(issuer["rfc"], issuer["available"]) for issuer in issuers} == {
+    assert [(issuer["rfc"], issuer["available"]) for issuer in issuers] == [
         (RFC, 750),
         (RFC_N, None),
-    }
-
-
-@pytest.mark.parametrize("is_csv", [True, False])
-def test_invalid_rows_are_listed_and_skipped_only_on_request(
-    stack: FakeStack, is_csv: bool
-) -> None:
-    rows: list[Any] = [{"rfc": RFC, "low_stamps": 10}, "no-rfc", {"rfc": RFC_N, "low_stamps": -3}]
-    text = f"{RFC},10\nno-rfc,1\n{RFC_N},-3\n"
-    body, headers = (text, CSV) if is_csv else (rows, None)
-
-    response = put_issuers(stack, body, headers)
-
-    problem = check_problem(response, 422, "issuers-invalid", "body")
-    assert [(row["line"], row["field"]) for row in problem["rejected"]] == [
-        (2, "rfc"),
-        (3, "low_stamps"),
     ]
-    assert all(row["detail"] for row in problem["rejected"])
+
+
+def test_invalid_rows_are_listed_and_skipped_only_on_request(stack: FakeStack) -> None:
+    text = f"{RFC},10\nno-rfc,1\n{RFC_N},-3\n"
+
+    problem = check_problem(put_issuers(stack, text, CSV), 422, "issuers-invalid", "body")
+
+    rows = [(row["line"], row["field"], bool(row["detail"])) for row in problem["rejected"]]
+    assert rows == [(2, "rfc", True), (3, "low_stamps", True)]
     assert thresholds(stack) == {}
-    skipped = put_issuers(stack, body, headers, on_invalid="skip")
+    skipped = put_issuers(stack, text, CSV, on_invalid="skip")
     assert skipped.body == {"account": SF, "kept": 1, "removed": 0, "rejected": problem["rejected"]}
     assert thresholds(stack) == {RFC: 10}
 
@@ -138,3 +101,24 @@ def test_a_removed_issuer_returns_with_the_next_count(stack: FakeStack) -> None:
     check_problem(again, 404, "issuer-unknown", "rfc")
     stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
     assert RFC in thresholds(stack)
+
+
+def test_a_list_is_replaced_and_issuers_are_removed_together(stack: FakeStack) -> None:
+    rfcs = [bulk_rfc(number) for number in range(120)]
+    put_issuers(stack, [*rfcs, RFC])
+    invalid = put_issuers(stack, [RFC, "no-rfc"], mode="replace")
+    check_problem(invalid, 422, "issuers-invalid", "body")
+    for query in ({"mode": "replace", "on_invalid": "skip"}, {"mode": "all"}):
+        check_problem(put_issuers(stack, [RFC], **query), 400, "parameter-invalid", "mode")
+    replaced = put_issuers(stack, [*rfcs[:3], RFC_N], mode="replace")
+    assert replaced.body["removed"] == 118
+    assert [item["rfc"] for item in stack.get(PATH).body["issuers"]] == [*rfcs[:3], RFC_N]
+
+    texts = [rfcs[0].lower(), rfcs[1], RFC]
+    removed = stack.call("issuers", "DELETE", PATH, {"rfc": texts})
+    assert removed.body == {"account": SF, "rfcs": rfcs[:2], "unknown": [RFC]}
+    unknown = stack.call("issuers", "DELETE", PATH, {"rfc": texts, "mes": "1"})
+    check_problem(unknown, 400, "parameter-invalid", "mes")
+    many = stack.call("issuers", "DELETE", PATH, {"rfc": ["x"] * 101})
+    check_problem(many, 400, "parameter-invalid", "rfc")
+    assert [item["rfc"] for item in stack.get(PATH).body["issuers"]] == [rfcs[2], RFC_N]

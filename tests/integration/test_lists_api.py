@@ -1,17 +1,21 @@
-"""Lists of all accounts, their filters and limits; lists of issuers and of months."""
+"""Lists of all accounts, their filters and limits; links of a month."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from local.fake_pacs.fake_data import bulk_rfc
 from tests.integration.test_monthly_mails import run_monthly, run_workers
-from tests.support.events import check_problem
-from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.events import ApiResponse, check_problem
+from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
 
 SECOND = "acme-two"
 NEW = "NUE010101AA1"
+
+
+def contract(stack: FakeStack, rfc: str, key: str, **body: Any) -> ApiResponse:
+    headers, body = {"Idempotency-Key": key}, {"rfc": rfc, "stamps": 5} | body
+    return stack.call("contract", "POST", f"/accounts/{SF}/contracts", {}, body, headers)
 
 
 @pytest.fixture
@@ -22,13 +26,7 @@ def two(stack: FakeStack) -> FakeStack:
 
 
 def test_contracts_of_all_accounts_are_filtered_and_paged(two: FakeStack) -> None:
-    two.call(
-        "contract",
-        "POST",
-        f"/accounts/{SF}/contracts",
-        body={"rfc": RFC, "stamps": 5, "reference": " OC 77 "},
-        headers={"Idempotency-Key": "one"},
-    )
+    assert contract(two, RFC, "one", reference=" OC 77 ").status == 201
     two.clock.forward(days=1)
     two.create_contract(RFC_N, 6, "two")
     two.create_contract("ACM010203XY9", 7, "three", account=SECOND)
@@ -66,12 +64,16 @@ def test_contracts_of_all_accounts_are_filtered_and_paged(two: FakeStack) -> Non
         ("/accounts/acme-sf/stamps", {"limit": "0"}, "limit"),
         ("/accounts/acme-sf/issuers", {"limit": "ten"}, "limit"),
         ("/accounts/acme-rc/balance", {"from": "2026-01", "to": "2026-02", "rfc": RFC}, "rfc"),
+        ("/accounts/acme-rc/balance", {"from": "2025-09", "to": "2026-10"}, "from"),
+        ("/accounts/acme-rc/balance", {"from": "2026-10", "to": "2026-09"}, "from"),
     ],
 )
 def test_an_invalid_filter_names_its_field(
     stack: FakeStack, path: str, query: dict[str, str], field: str
 ) -> None:
-    check_problem(stack.get(path, **query), 400, "parameter-invalid", field)
+    months = "balance" in path and field == "from"
+    code = "month-invalid" if months else "parameter-invalid"
+    check_problem(stack.get(path, **query), 400, code, field)
 
 
 def test_low_issuers_of_all_accounts(two: FakeStack) -> None:
@@ -88,59 +90,17 @@ def test_low_issuers_of_all_accounts(two: FakeStack) -> None:
 
 
 def test_an_issuer_that_nobody_knows_needs_a_confirmation(stack: FakeStack) -> None:
-    def contract(rfc: str, key: str, **body: Any) -> Any:
-        return stack.call(
-            "contract",
-            "POST",
-            f"/accounts/{SF}/contracts",
-            body={"rfc": rfc, "stamps": 5} | body,
-            headers={"Idempotency-Key": key},
-        )
-
-    problem = check_problem(contract(NEW, "one"), 422, "issuer-new", "rfc")
+    problem = check_problem(contract(stack, NEW, "one"), 422, "issuer-new", "rfc")
     assert problem["contract"]["status"] == "rejected"
-    check_problem(contract(NEW, "two", new_issuer="yes"), 400, "body-invalid", "new_issuer")
-    check_problem(contract(NEW, "two", reference=""), 400, "parameter-invalid", "reference")
-    assert contract(NEW, "two", new_issuer=True).status == 201
+    check_problem(contract(stack, NEW, "two", new_issuer="yes"), 400, "body-invalid", "new_issuer")
+    check_problem(contract(stack, NEW, "two", reference=""), 400, "parameter-invalid", "reference")
+    created = contract(stack, NEW, "two", new_issuer=True)
+    assert (created.status, created.body["contracted_before"]) == (201, None)
+    assert created.body["contracted_after"] == 5
     # An issuer of the list is known, too.
     stack.accounts.add_issuers(["NUE010101AA2"])
-    assert contract("NUE010101AA2", "three").status == 201
+    assert contract(stack, "NUE010101AA2", "three").status == 201
     assert stack.pacs.contracts() == [(NEW, 5), ("NUE010101AA2", 5)]
-
-
-def test_a_list_is_replaced_and_issuers_are_removed_together(stack: FakeStack) -> None:
-    path, rfcs = f"/accounts/{SF}/issuers", [bulk_rfc(number) for number in range(120)]
-
-    def put(body: Any, **query: str) -> Any:
-        return stack.call("issuers", "PUT", path, query, body)
-
-    put([*rfcs, RFC])
-    check_problem(put([RFC, "no-rfc"], mode="replace"), 422, "issuers-invalid", "body")
-    for query in ({"mode": "replace", "on_invalid": "skip"}, {"mode": "all"}):
-        check_problem(put([RFC], **query), 400, "parameter-invalid", "mode")
-    assert put([*rfcs[:3], RFC_N], mode="replace").body["removed"] == 118
-    assert [item["rfc"] for item in stack.get(path).body["issuers"]] == [*rfcs[:3], RFC_N]
-
-    texts = [rfcs[0].lower(), rfcs[1], RFC]
-    removed = stack.call("issuers", "DELETE", path, {"rfc": texts})
-    assert removed.body == {"account": SF, "rfcs": rfcs[:2], "unknown": [RFC]}
-    many = stack.call("issuers", "DELETE", path, {"rfc": ["x"] * 101})
-    check_problem(many, 400, "parameter-invalid", "rfc")
-    assert [item["rfc"] for item in stack.get(path).body["issuers"]] == [rfcs[2], RFC_N]
-
-
-def test_the_first_balance_adds_the_issuers_and_months_have_totals(stack: FakeStack) -> None:
-    months = {"from": "2026-09", "to": "2026-10"}
-    body = stack.get(f"/accounts/{RC}/balance", **months).body
-
-    october = stack.get(f"/accounts/{RC}/balance", month="2026-10").body
-    assert [month["month"] for month in body["months"]] == ["2026-09", "2026-10"]
-    totals = body["months"][1] | {"as_of": october["as_of"]}
-    assert totals == {name: october[name] for name in totals}
-    listed = stack.get(f"/accounts/{RC}/issuers").body["issuers"]
-    assert [i["rfc"] for i in listed] == sorted(i["rfc"] for i in october["by_issuer"])
-    for query in ({"from": "2025-09", "to": "2026-10"}, {"from": "2026-10", "to": "2026-09"}):
-        check_problem(stack.get(f"/accounts/{RC}/balance", **query), 400, "month-invalid", "from")
 
 
 def test_links_are_revoked_by_mail_and_by_month_and_mailed_again(stack: FakeStack) -> None:
@@ -163,9 +123,3 @@ def test_links_are_revoked_by_mail_and_by_month_and_mailed_again(stack: FakeStac
     check_problem(post("revocation", link="A" * 43), 404, "link-unknown", "link")
     check_problem(post("revocation", link="no-link"), 400, "parameter-invalid", "link")
     check_problem(post("revocation"), 400, "body-invalid", "body")
-
-
-def test_a_route_that_does_not_exist_is_named(stack: FakeStack) -> None:
-    response = stack.call("download_token", "GET", "/contracts")
-
-    assert "GET '/contracts'" in check_problem(response, 404, "route-not-found")["detail"]

@@ -163,7 +163,7 @@ def test_a_password_changed_during_calls_fails_only_the_calls_in_flight(
     assert services.bus.published == []
 
 
-@pytest.mark.parametrize("in_flight", [1, DEFAULT_CALLS_IN_FLIGHT, 4])
+@pytest.mark.parametrize("in_flight", [1, 4])
 def test_an_invalidated_password_fails_only_the_calls_in_flight(
     services: Services, in_flight: int
 ) -> None:
@@ -178,17 +178,13 @@ def test_an_invalidated_password_fails_only_the_calls_in_flight(
     assert services.bus.event_types == ["Credentials Rejected"]
 
 
-def put_again(services: Services) -> None:
-    services.secrets.put(SF)
-
-
 def clear_rejections(services: Services) -> None:
     for item in rejection_items(services):
         key = {name: item[name] for name in ("account", "entry")}
         services.dynamodb.delete_item(TableName=TABLE, Key=serialize(key))
 
 
-@pytest.mark.parametrize("repair", [put_again, clear_rejections])
+@pytest.mark.parametrize("repair", [lambda services: services.secrets.put(SF), clear_rejections])
 @pytest.mark.parametrize("is_valid", [True, False])
 def test_a_rejected_version_is_tried_again_after_a_change_or_an_operator(
     services: Services, repair: Callable[[Services], None], is_valid: bool
@@ -207,25 +203,18 @@ def test_a_rejected_version_is_tried_again_after_a_change_or_an_operator(
     assert len(services.bus.published) == 1 + (not is_valid)
 
 
-def test_a_rotated_password_is_used_after_one_rejection(services: Services) -> None:
+@pytest.mark.parametrize(("follow", "first"), [(True, SUCCESS), (False, REJECTED)])
+def test_a_rotated_password_is_used_after_one_rejection(
+    services: Services, follow: bool, first: str
+) -> None:
     assert count(services) == SUCCESS
     rotate(services)
 
-    assert count(services) == SUCCESS
+    assert count(services, follow_renewal=follow) == first
 
-    assert [accepted for accepted, _ in services.pac.sign_ins] == [True, False, True]
+    assert [count(services), count(services.new_process())] == [SUCCESS] * 2
+    assert services.pac.failed_sign_ins == 1
     assert services.bus.published == []
-    assert count(services.new_process()) == SUCCESS
-    assert services.pac.failed_sign_ins == 1
-
-
-def test_a_call_that_does_not_follow_renewals_raises(services: Services) -> None:
-    assert count(services) == SUCCESS
-    rotate(services)
-
-    assert count(services, follow_renewal=False) == REJECTED
-    assert count(services) == SUCCESS
-    assert services.pac.failed_sign_ins == 1
 
 
 def test_a_typing_error_in_a_new_password_is_found_by_one_process(
@@ -253,17 +242,6 @@ def test_a_rejected_account_may_change_its_pac(services: Services) -> None:
     assert count(services) == REJECTED
     assert count(services.new_process()) == "operation-unsupported"
     assert services.pac.failed_sign_ins == 1
-
-
-def test_a_contract_uses_the_rotated_password_of_its_count(services: Services) -> None:
-    assert services.outcome() == "confirmed"
-    rotate(services)
-
-    assert services.outcome("order-2") == "confirmed"
-
-    accepted = [accepted for accepted, _ in services.pac.sign_ins]
-    assert accepted == [True] * 3 + [False, True, True, True]
-    assert services.pac.contracts == [(RFC, 500)] * 2
 
 
 def reject_meanwhile(services: Services) -> None:

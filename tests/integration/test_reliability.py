@@ -250,7 +250,11 @@ def revoke(scene: Scenario) -> str:
 
 
 def open_token_link(scene: Scenario) -> str:
-    return summarize(scene, open_link(scene.stack, scene.notes["token"]))
+    response = open_link(scene.stack, scene.notes["token"])
+    if scene.injector.lost is not None:
+        uses = [item.get("uses", 0) for item in scene.items("DownloadTokensTable")]
+        assert sorted(uses) == [0, 1], "a repeated write counts once"
+    return summarize(scene, response)
 
 
 # Observations: the facts that a fault must not change. ``meanwhile`` is only progress.
@@ -658,6 +662,7 @@ REPETITIONS_AND_ORDERS: list[tuple[Operation, str, Sequence[Fault] | FaultsOf]] 
     *((operation, REQUEST_TWICE, [twice]) for operation in (IMPORT, CONTRACT, ASK, TOKEN)),
     *((start, START_TWICE, [twice]) for start in (RECONCILER, MONTHLY, START)),
     (MAIL, "the event is delivered twice", [twice]),
+    (MAIL, "the event is delivered again while it is mailed", [after_call("PutItem", 1, mail)]),
     (MAKE, "the message is delivered twice", ONE_AT_A_TIME_OR_TOGETHER),
     (COUNT, "every batch is delivered twice", [doubled("RunsQueue", 1)]),
     (CONTRACT, "the reconciler runs before the PAC is called", BEFORE_SENDING),

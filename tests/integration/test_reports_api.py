@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 from local.fake_pacs.fake_data import Movement
-from tests.integration.test_history_api import put_snapshots
+from tests.integration.test_balance_api import put_snapshots
 from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.report_readers import sheets_of

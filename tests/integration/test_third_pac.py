@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from local.emulator_process import ROOT
 from local.fake_pacs.server import serve
-from tests.integration.test_unknown_contracts import reconcile
+from tests.integration.test_contracts_api import reconcile
 from tests.support import libre
 from tests.support.fake_stack import FakeStack
 from tests.support.libre.fake import LibreFake

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,28 +23,23 @@ _TIMEOUT_SECONDS = 300
 
 def main() -> int:
     """Try the mutations whose names contain one of the arguments, or all of them."""
-    chosen = [
-        mutation
-        for mutation in MUTATIONS
-        if not sys.argv[1:] or any(argument in mutation.name for argument in sys.argv[1:])
-    ]
+    parts = sys.argv[1:] or [""]
+    chosen = [one for one in MUTATIONS if any(part in one.name for part in parts)]
+    killed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = dict(zip(chosen, _run_and_print(chosen, pool), strict=True))
-    survivors = [mutation for mutation, outcome in outcomes.items() if outcome != KILLED]
-    print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} mutations killed.")
-    return 1 if survivors or not chosen else 0
-
-
-def _run_and_print(mutations: list[Mutation], pool: ThreadPoolExecutor) -> Iterator[str]:
-    for mutation, outcome in zip(mutations, pool.map(_run, mutations), strict=True):
-        print(f"{outcome:15} {mutation.name}", flush=True)
-        yield outcome
+        for mutation, outcome in zip(chosen, pool.map(_run, chosen), strict=True):
+            print(f"{outcome:15} {mutation.name}", flush=True)
+            killed += outcome == KILLED
+    print(f"\n{killed} of {len(chosen)} mutations killed.")
+    return 1 if killed < len(chosen) or not chosen else 0
 
 
 def _run(mutation: Mutation) -> str:
     with tempfile.TemporaryDirectory(prefix="timbres-mutant-") as folder:
         copy = Path(folder)
-        _copy_checkout(copy)
+        # Without the virtual environment and what was built.
+        ignored = shutil.ignore_patterns(".*", "__pycache__", "node_modules")
+        shutil.copytree(ROOT, copy, ignore=ignored, dirs_exist_ok=True)
         for edit in mutation.edits:
             path = copy / edit.path
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -72,21 +66,6 @@ def _run(mutation: Mutation) -> str:
     # Neither passed nor failed: pytest did not find or collect the tests.
     print(result.stdout[-2000:], result.stderr[-2000:], file=sys.stderr)
     return BROKEN
-
-
-def _copy_checkout(target: Path) -> None:
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    for name in files:
-        source = ROOT / name
-        if source.is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
 
 
 if __name__ == "__main__":

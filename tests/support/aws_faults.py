@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.awsrequest import AWSResponse
@@ -38,32 +38,16 @@ class AwsFaults:
         ``about`` is a text in the body of the rejected requests. ``members`` are added to the
         error's body. Returns a list that grows with each rejection.
         """
-        rejected: list[str] = []
-        left = [after, times]
-        self._remaining.append(left)
 
-        def hook(request: Any, **_: Any) -> AWSResponse | None:
-            if about and about.encode() not in request.body:
-                return None
-            if left[0] > 0 or left[1] <= 0:
-                left[0] -= 1
-                return None
-            left[1] -= 1
-            rejected.append(operation)
+        def response(request: Any) -> AWSResponse:
             request.headers[REFUSED] = "yes"
+            text = json.dumps({"__type": code, "message": "no", **(members or {})})
             if service == "s3":
-                body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-            else:
-                body = json.dumps({"__type": code, "message": "no", **(members or {})}).encode()
-            return AWSResponse(
-                request.url,
-                status,
-                {"Content-Type": "application/x-amz-json-1.0"},  # type: ignore[arg-type]
-                MockRawResponse(body),
-            )
+                text = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+            headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
+            return AWSResponse(request.url, status, headers, MockRawResponse(text.encode()))
 
-        self.watch(service, operation, hook)
-        return rejected
+        return self._affect(service, (operation,), response, after, times, about)
 
     def lose_response(
         self, service: str, *operations: str, after: int = 0, times: int = 1
@@ -72,26 +56,38 @@ class AwsFaults:
 
         Returns a list that grows with each lost response.
         """
-        lost: list[str] = []
-        left = [after, times]
 
-        def hook(request: Any, event_name: str, **_: Any) -> None:
+        def mark(request: Any) -> None:
+            request.headers[LOST] = str(uuid.uuid4())
+
+        return self._affect(service, operations, mark, after, times)
+
+    def _affect(
+        self,
+        service: str,
+        operations: Sequence[str],
+        effect: Callable[[Any], AWSResponse | None],
+        after: int,
+        times: int,
+        about: str = "",
+    ) -> list[str]:
+        affected: list[str] = []
+        left = [after, times]
+        self._remaining.append(left)
+
+        def hook(request: Any, event_name: str, **_: Any) -> AWSResponse | None:
+            if about and about.encode() not in request.body:
+                return None
             if left[0] > 0 or left[1] <= 0:
                 left[0] -= 1
-                return
+                return None
             left[1] -= 1
-            lost.append(event_name.rpartition(".")[2])
-            request.headers[LOST] = str(uuid.uuid4())
+            affected.append(event_name.rpartition(".")[2])
+            return effect(request)
 
         for operation in operations:
             self.watch(service, operation, hook)
-        return lost
-
-    def lose_write_response(self, number: int) -> list[str]:
-        """Lose the response of one write to DynamoDB, the ``number``-th from now, from 0."""
-        return self.lose_response(
-            "dynamodb", "PutItem", "UpdateItem", "TransactWriteItems", after=number
-        )
+        return affected
 
     def watch(self, service: str, operation: str, hook: Callable[..., Any]) -> None:
         """Call ``hook`` with each request of the functions before it is sent."""
@@ -100,7 +96,7 @@ class AwsFaults:
         self._hooks.append(lambda: events.unregister(name, hook))
 
     def restore(self) -> None:
-        """End all rejections."""
+        """End all faults."""
         for left in self._remaining:
             left[1] = 0
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,6 +56,7 @@ CALLER = "arn:aws:iam::111122223333:user/compras"
 SF, SECOND = "acme-sf", "otra-sf"
 RFC, RFC_N, RFC_NEW = Rfc("A&D061009TY8"), Rfc("ÑAN840101AB1"), Rfc("NUE200229AB3")
 PASSWORD = "contraseña"
+TABLES = ("ContractsTable", "IssuersTable", "SnapshotsTable", "CredentialRejectionsTable")
 
 
 def create_table(dynamodb: Any, logical_id: str) -> str:
@@ -93,20 +94,11 @@ def timeout() -> PacError:
     return PacError(TIMEOUT, "no response", pac="solucion-factible")
 
 
-@dataclass
-class _Interruption:
-    action: Callable[[str], object]
-    names: tuple[str, ...]
-    when: str
-    skip: int
-    times: int
-
-
 class Interruptions:
     """Actions at chosen calls of fakes: another request, a failure, a killed function."""
 
     def __init__(self) -> None:
-        self._planned: list[_Interruption] = []
+        self._planned: list[dict[str, Any]] = []
 
     def plan(
         self,
@@ -120,30 +112,28 @@ class Interruptions:
 
         These are ``times`` calls with one of ``names``, or with any name, after ``skip`` others.
         """
-        run = functools.partial(_raise, action) if isinstance(action, BaseException) else action
-        self._planned.append(_Interruption(run, names, when, skip, times))
+        plan = {"action": action, "names": names, "when": when, "skip": skip, "times": times}
+        self._planned.append(plan)
 
     def clear(self) -> None:
         self._planned.clear()
 
     def reach(self, when: str, name: str) -> bool:
         """Run the action of this call, if any; return whether there is one."""
-        for planned in self._planned:
-            if planned.when != when or (planned.names and name not in planned.names):
+        for plan in self._planned:
+            if plan["when"] != when or (plan["names"] and name not in plan["names"]):
                 continue
-            if planned.skip:
-                planned.skip -= 1
+            if plan["skip"]:
+                plan["skip"] -= 1
                 continue
-            planned.times -= 1
-            if not planned.times:
-                self._planned.remove(planned)
-            planned.action(name)
+            plan["times"] -= 1
+            if not plan["times"]:
+                self._planned.remove(plan)
+            if isinstance(plan["action"], BaseException):
+                raise plan["action"]
+            plan["action"](name)
             return True
         return False
-
-
-def _raise(error: BaseException, _name: str) -> None:
-    raise error
 
 
 def _interruptible(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -167,13 +157,8 @@ class FakeSecrets:
 
     def put(self, name: str, **changes: Any) -> None:
         """Store a new version of an account's secret."""
-        secret = {
-            "pac": "solucion-factible",
-            "environment": "testing",
-            "username": "usuaria@example.com",
-            "password": PASSWORD,
-        }
-        self._secrets[name] = json.dumps(secret | changes), str(uuid.uuid4())
+        secret = {"pac": "solucion-factible", "environment": "testing", "password": PASSWORD}
+        self.put_text(name, json.dumps(secret | {"username": "usuaria@example.com"} | changes))
 
     def put_text(self, name: str, text: str) -> None:
         """Store any text as a new version of an account's secret."""
@@ -243,9 +228,7 @@ class FakePac:
     new_issuers: set[str] = field(default_factory=set)
     # Whether the sign-in succeeded, and the number of concurrent ones.
     sign_ins: list[tuple[bool, int]] = field(default_factory=list)
-    _changes: dict[str, list[tuple[datetime, Stamps]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    _changes: list[tuple[datetime, str, Stamps]] = field(default_factory=list)
     _late: list[tuple[datetime, str, int, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _in_progress: int = 0
@@ -279,10 +262,11 @@ class FakePac:
             self.fault = None
             raise unreachable()
         self._process_late_requests()
-        if rfc in self.new_issuers and not self._changes[rfc]:
+        changes = [(at, change) for at, changed, change in self._changes if changed == rfc]
+        if rfc in self.new_issuers and not changes:
             raise pac_error("611")
         counts = (0, 0, 0) if rfc in self.new_issuers else _as_tuple(self.initial)
-        for written, change in self._changes[rfc]:
+        for written, change in changes:
             if written <= timbres_clock.now() - self.lag:
                 counts = tuple(map(sum, zip(counts, _as_tuple(change), strict=True)))
         return Stamps(*counts)
@@ -312,10 +296,10 @@ class FakePac:
     def change(self, rfc: str, contracted: int, used: int) -> None:
         """Change an issuer's counts, as contracts in the portal and issued invoices do."""
         change = Stamps(contracted, used, contracted - used)
-        self._changes[rfc].append((timbres_clock.now(), change))
+        self._changes.append((timbres_clock.now(), rfc, change))
 
     def _create(self, rfc: str, stamps: int, key: str, at: datetime) -> None:
-        self._changes[rfc].append((at, Stamps(stamps, 0, stamps)))
+        self._changes.append((at, rfc, Stamps(stamps, 0, stamps)))
         self.contracts.append((rfc, stamps))
         self.keys.append(key)
 
@@ -407,9 +391,7 @@ class Services:
         self.secrets = FakeSecrets(self.interruptions)
         self.bus = FakeBus(self.interruptions)
         self.dynamodb = dynamodb_client(self.interruptions)
-        for logical_id in (
-            *("ContractsTable", "IssuersTable", "SnapshotsTable", "CredentialRejectionsTable"),
-        ):
+        for logical_id in TABLES:
             create_table(self.dynamodb, logical_id)
         self.journal = ContractRepository(self.dynamodb, "ContractsTable")
         self.issuers = IssuerRepository(self.dynamodb, "IssuersTable")
@@ -423,27 +405,25 @@ class Services:
             self.secrets.put(name)
         process = self.new_process()
         self.access, self.contracts = process.access, process.contracts
-        self.reconciler = process.reconciler
+        self.reconciler = Reconciler(
+            self.access, self.journal, EventPublisher(lambda: self.bus, "bus")
+        )
 
     def new_process(self, trial_wait_seconds: float = 5.0) -> Process:
-        accounts = AccountRepository(
-            self.secrets, "", PACS, lambda: self.clock().timestamp(), allow_sandbox=True
-        )
+        """Return the services of another process, with its own cache of secrets."""
         publisher = EventPublisher(lambda: self.bus, "bus")
         access = PacAccess(
-            accounts,
+            AccountRepository(
+                self.secrets, "", PACS, lambda: self.clock().timestamp(), allow_sandbox=True
+            ),
             self.rejections,
             publisher,
             self.pac.client,
             trial_wait_seconds=trial_wait_seconds,
             poll_seconds=(0.001, 0.005),
         )
-        return Process(
-            accounts,
-            access,
-            ContractService(access, self.journal, self.issuers, self.snapshots, publisher),
-            Reconciler(access, self.journal, publisher),
-        )
+        contracts = ContractService(access, self.journal, self.issuers, self.snapshots, publisher)
+        return Process(access, contracts)
 
     def create(
         self,
@@ -491,10 +471,8 @@ class Services:
 class Process:
     """The services of one process."""
 
-    accounts: AccountRepository
     access: PacAccess
     contracts: ContractService
-    reconciler: Reconciler
 
 
 @contextmanager

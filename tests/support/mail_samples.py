@@ -10,13 +10,15 @@ from typing import Any
 
 from tests.support.report_samples import small_month, with_prices
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.contract import Contract, Rejection
+from timbres.domain.contract import Contract
 from timbres.domain.highlights import highlights_of
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, ReportSpec
 from timbres.domain.rfc import Rfc
 from timbres.domain.run import AlertChange
 from timbres.domain.stamps import Stamps
+from timbres.errors import PacError
+from timbres.pacs.errors import TIMEOUT
 from timbres.pacs.registry import PACS
 from timbres.schemas import contracts, reports
 from timbres.schemas.runs import MAX_LISTED, alert_change_to_dict
@@ -117,8 +119,8 @@ def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
     """Return the event of a contract whose outcome is not known."""
     pending = Contract.create("acme-sf", "", Rfc(rfc), stamps, CALLER, "pedido-1", NOW)
     sent = pending.mark_sent(NOW, Stamps(1000, 250, 750))
-    rejection = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
-    unknown = sent.mark_unknown(NOW, CALLER, rejection)
+    lost = PacError(TIMEOUT, "nothing came", pac="solucion-factible")
+    unknown = sent.mark_unknown(NOW, lost)
     return contracts.contract_to_dict(replace(unknown, id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"))
 
 

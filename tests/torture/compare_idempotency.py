@@ -25,9 +25,9 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 
 from tests.support.clock import Clock
-from tests.support.fakes_contracts import RFC, FakePac, Interruptions, Services, moto
+from tests.support.fakes_contracts import RFC, TABLES, FakePac, Interruptions, Services, moto
 from tests.support.template import REGION
-from tests.torture.stateful_test import TABLES, Killed
+from tests.torture.stateful_test import Killed
 from timbres.domain import clock as timbres_clock
 from timbres.errors import PacError
 

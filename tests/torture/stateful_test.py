@@ -23,6 +23,7 @@ from tests.support.fakes_contracts import (
     RFC_N,
     SECOND,
     SF,
+    TABLES,
     Interruptions,
     Services,
     aws_error,
@@ -44,7 +45,6 @@ AMOUNTS = (1, 20, 500, 1500)
 PORTAL_STAMPS = 7
 INITIAL = Stamps(200_000, 120_000, 80_000)
 KEYS = tuple(f"key-{n}" for n in range(6))
-TABLES = ("ContractsTable", "IssuersTable", "SnapshotsTable", "CredentialRejectionsTable")
 
 PAC_FAULTS = (None, *CONTRACT_FAULTS, "doubled", "late", "count-fails")
 SIDES = ("before", "after")
@@ -53,7 +53,14 @@ failure_points = st.one_of(
     st.none(),
     st.tuples(st.integers(0, 9), st.sampled_from((*SIDES, "sent")), st.sampled_from(FAILURES)),
 )
-keys, issuers = st.sampled_from(KEYS), st.sampled_from(ISSUERS)
+keys, issuers, sides = map(st.sampled_from, (KEYS, ISSUERS, SIDES))
+others, faults = st.sampled_from((*KEYS, "reconciler")), st.sampled_from(PAC_FAULTS)
+cuts = st.sampled_from((None, "cut-before", "cut-after"))
+# A call of a request, and the moment before or after it.
+calls = st.tuples(st.integers(0, 9), sides)
+# Key, account, issuer and stamps.
+Request = tuple[str, str, str, int]
+requests = st.tuples(keys, st.sampled_from(ACCOUNTS), issuers, st.sampled_from(AMOUNTS))
 
 
 class Killed(BaseException):
@@ -80,7 +87,7 @@ class Contracts(RuleBasedStateMachine):
         # Issuers whose counts somebody else has changed.
         self.disturbed: set[str] = set()
         # The account, issuer and stamps of each key; the contract of each confirmed key.
-        self.requests: dict[str, tuple[str, Any, int]] = {}
+        self.requests: dict[str, tuple[Any, ...]] = {}
         self.confirmed: dict[str, str] = {}
 
     def request(self, key: str) -> None:
@@ -123,49 +130,21 @@ class Contracts(RuleBasedStateMachine):
         finally:
             self.interruptions.clear()
 
-    @rule(
-        key=keys,
-        account=st.sampled_from(ACCOUNTS),
-        rfc=issuers,
-        stamps=st.sampled_from(AMOUNTS),
-        fault=st.sampled_from(PAC_FAULTS),
-        point=failure_points,
-    )
+    @rule(request=requests, fault=faults, point=failure_points)
     def one_request(
-        self,
-        key: str,
-        account: str,
-        rfc: str,
-        stamps: int,
-        fault: str | None,
-        point: tuple[int, str, str] | None,
+        self, request: Request, fault: str | None, point: tuple[int, str, str] | None
     ) -> None:
-        self.requests.setdefault(key, (account, rfc, stamps))
+        key, *terms = request
+        self.requests.setdefault(key, tuple(terms))
         with self.fault(fault), self.failure(point):
             self.request(key)
 
-    @rule(
-        key=keys,
-        other=st.sampled_from((*KEYS, "reconciler")),
-        rfc=issuers,
-        stamps=st.sampled_from(AMOUNTS),
-        fault=st.sampled_from(PAC_FAULTS),
-        skip=st.integers(0, 9),
-        when=st.sampled_from(SIDES),
-        minutes=st.sampled_from((0, 3)),
-    )
+    @rule(request=requests, other=others, fault=faults, call=calls, minutes=st.sampled_from((0, 3)))
     def two_at_once(
-        self,
-        key: str,
-        other: str,
-        rfc: str,
-        stamps: int,
-        fault: str | None,
-        skip: int,
-        when: str,
-        minutes: int,
+        self, request: Request, other: str, fault: str | None, call: tuple[int, str], minutes: int
     ) -> None:
         """Another request, or the reconciler, runs between two calls of a request."""
+        key, _, rfc, stamps = request
         for name, account in zip((key, other), ACCOUNTS, strict=True):
             self.requests.setdefault(name, (account, rfc, stamps))
 
@@ -175,29 +154,23 @@ class Contracts(RuleBasedStateMachine):
             with self.fault(None):
                 self.services.reconcile() if other == "reconciler" else self.request(other)
 
-        self.interruptions.plan(meanwhile, when=when, skip=skip)
+        self.interruptions.plan(meanwhile, skip=call[0], when=call[1])
         with self.fault(fault):
             self.request(key)
         self.interruptions.clear()
 
-    @rule(
-        key=keys,
-        rfc=issuers,
-        fault=st.sampled_from((None, "cut-before", "cut-after", "refused")),
-        skip=st.integers(0, 9),
-        when=st.sampled_from(SIDES),
-    )
+    @rule(key=keys, rfc=issuers, call=calls, fault=cuts | st.just("refused"))
     def the_reconciler_takes_over(
-        self, key: str, rfc: str, fault: str | None, skip: int, when: str
+        self, key: str, rfc: str, call: tuple[int, str], fault: str | None
     ) -> None:
         """A request is so slow that the reconciler processes its contract between two calls."""
-        self.two_at_once(key, "reconciler", rfc, 20, fault, skip, when, 0)
+        self.two_at_once((key, SF, rfc, 20), "reconciler", fault, call, 0)
 
     @rule(
         first=st.sampled_from(KEYS[:3]),
         second=st.sampled_from(KEYS[3:]),
         rfc=issuers,
-        fault=st.sampled_from((None, "cut-before", "cut-after", "echo")),
+        fault=cuts | st.just("echo"),
         seconds=st.sampled_from((0, 4, 20)),
     )
     def two_equal_requests(
@@ -214,19 +187,11 @@ class Contracts(RuleBasedStateMachine):
     @rule(key=keys, rfc=issuers)
     def a_request_with_a_late_effect(self, key: str, rfc: str) -> None:
         """The PAC works on for 25 minutes after the connection was lost."""
-        self.requests.setdefault(key, (SF, rfc, 500))
-        with self.fault("late"):
-            self.request(key)
+        self.one_request((key, SF, rfc, 500), "late", None)
         for _ in range(9):
             self.services.reconcile(minutes=5)
 
-    @rule(
-        key=keys,
-        rfc=issuers,
-        fault=st.sampled_from((None, "cut-before", "cut-after")),
-        kind=st.sampled_from(FAILURES),
-        when=st.sampled_from(SIDES),
-    )
+    @rule(key=keys, rfc=issuers, fault=cuts, kind=st.sampled_from(FAILURES), when=sides)
     def a_request_without_its_event(
         self, key: str, rfc: str, fault: str | None, kind: str, when: str
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -21,8 +21,6 @@ TODAY = date(2026, 11, 21)
         # 30 days up to today, or up to the given day.
         (None, None, "2026-10-23", "2026-11-21"),
         (None, "2026-03-01", "2026-01-31", "2026-03-01"),
-        (None, "2011-01-01", "2010-12-03", "2011-01-01"),
-        ("2026-11-21", None, "2026-11-21", "2026-11-21"),
         ("2024-02-29", "2024-03-01", "2024-02-29", "2024-03-01"),
         # A future range is valid; it has no snapshots.
         ("9999-12-31", "9999-12-31", "9999-12-31", "9999-12-31"),
@@ -37,10 +35,8 @@ def test_valid_ranges(first: str | None, last: str | None, begin: str, end: str)
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "hoy", "2026-11", "2026-11-1", "2026-11-31", "2026-02-29", "2026-13-01"),
-        *("2026-00-10", "2026-11-00", "20261101", "2026-W47-1", "2026-11-01T00:00", " 2026-11-01"),
-        *("2026-11-01\n", "2026-11-01\x00", "01/11/2026", "-2026-11-01", "2026‐11‐01"),
-        *("２０２６-11-01", "٢٠٢٦-11-01", "2010-12-31", "0000-01-01", "0001-01-01"),
+        *("", "hoy", "2026-11", "2026-11-1", "2026-11-31", "20261101", "2026-11-01T00:00"),
+        *("2026-11-01\n", "01/11/2026", "２０２６-11-01", "2010-12-31", "0000-01-01"),
     ],
 )
 @pytest.mark.parametrize("field", ["from", "to"])
@@ -52,22 +48,18 @@ def test_invalid_days_are_rejected(field: str, text: str) -> None:
     assert "YYYY-MM-DD" in error.detail
 
 
-@pytest.mark.parametrize("last", ["2026-11-01", None])
-def test_an_end_before_the_start_is_rejected(last: str | None) -> None:
-    first = "2026-11-22" if last is None else "2026-11-02"
-
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("2026-11-02", "2026-11-01", "is after"),
+        ("2026-11-22", None, "is after"),
+        ("2015-01-01", "2016-02-05", "400 days"),
+    ],
+)
+def test_a_range_has_1_to_400_days(first: str, last: str | None, expected: str) -> None:
     error = expect_error("parameter-invalid", "from", parse_date_range, first, last, TODAY)
 
-    assert "is after" in error.detail
-
-
-def test_a_range_has_at_most_400_days() -> None:
-    first = date(2015, 1, 1)
-    longest, too_long = (str(first + timedelta(days=days)) for days in (399, 400))
-
-    assert parse_date_range(str(first), longest, TODAY) == (first, date.fromisoformat(longest))
-    error = expect_error("parameter-invalid", "from", parse_date_range, str(first), too_long, TODAY)
-    assert "400 days" in error.detail
+    assert expected in error.detail
 
 
 texts = st.none() | st.text(max_size=12) | st.dates().map(date.isoformat)

@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.timbres_errors import expect_error
 
 from timbres.domain.account import Account, parse_account, parse_account_name
 from timbres.errors import TimbresError
-from timbres.handlers.problem_details import status_code
 from timbres.pacs.registry import PACS
 
 KEY = "k3y-of-4cme"
@@ -77,9 +77,8 @@ def test_a_valid_secret_is_an_account(secret: dict[str, str], environment: str, 
 FIELDS = [(secret, name) for secret in (RC, SF) for name in secret]
 NUMBERS = ("low_stamps", "low_days", "calls_per_second", "calls_in_flight",
            "max_stamps_per_contract", "max_stamps_per_day")  # fmt: skip
-CONTROLS = ["s3cret\n", "\ns3cret", "s3c\r\nret", "s3c\tret", "s3c\x00ret", "s3c\x7fret",
-            "s3c\u2028ret", "s3c\u202eret", "s3c\u200bret", "s3c\ufeffret", "s3c\ud800ret",
-            " s3cret", "s3cret ", "\N{NO-BREAK SPACE}s3cret", "   "]  # fmt: skip
+CONTROLS = ["s3cret\n", "s3c\tret", "s3c\x00ret", "s3c\u2028ret", "s3c\u200bret", "s3c\ud800ret",
+            " s3cret", "s3cret ", "   "]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -94,15 +93,7 @@ CONTROLS = ["s3cret\n", "\ns3cret", "s3c\r\nret", "s3c\tret", "s3c\x00ret", "s3c
         (SF, "password", CONTROLS, "no line breaks"),
         (RC, "api_key", ["clave-ñ-s3cret", "s3cret–x", "s3cret😀"], "ASCII"),
         *[(SF, n, [-1, 1.5, "7.5", "cien", "", True, [], {}], "whole number") for n in NUMBERS],
-        *[
-            (
-                s,
-                "stamp_price",
-                [-1, "-1", "1,25", "$1", "", True, [], 1e9, "1.1234567"],
-                "MXN per stamp",
-            )
-            for s in (RC, SF)
-        ],
+        (RC, "stamp_price", [-1, "1,25", "$1", "", True, [], 1e9, "1.1234567"], "MXN per stamp"),
         (SF, "calls_per_second", [0], "1 or more"),
         (SF, "calls_in_flight", [0], "1 or more"),
         (SF, "wsdl", ["LIVE", "", "https://pac.example/x?wsdl", True, 1, ["live"]], '"live"'),
@@ -130,23 +121,19 @@ def test_an_invalid_field_is_named(
 def test_settings_have_a_default_and_a_minimum(
     field: str, default: int | None, minimum: int
 ) -> None:
-    for secret in (RC, SF):
-        assert getattr(parse(secret), field) == getattr(parse(secret, **{field: None}), field)
-        assert getattr(parse(secret), field) == default
-        for number in (minimum, 3, 10**9):
-            assert getattr(parse(secret, **{field: number}), field) == number
+    for value, expected in ((None, default), (minimum, minimum), ("7", 7), (10**9, 10**9)):
+        assert getattr(parse(SF, **{field: value}), field) == expected
+    assert getattr(parse(RC), field) == default
 
 
-@pytest.mark.parametrize("good", ["contraseña", "a b", "<&>\"'", "密码", "😀", "x" * 500])
+@pytest.mark.parametrize("good", ["a b", "<&>\"'", "密码😀", "x" * 500])
 def test_a_password_may_be_anything_printable(good: str) -> None:
     assert parse(SF, password=good).credentials["password"] == good
 
 
-@pytest.mark.parametrize("price", [0, 1.25, "1.250", " 0.955 ", "999999", None])
+@pytest.mark.parametrize("price", [0, 1.25, "1.250", " 0.955 ", "999999"])
 def test_a_stamp_price_is_an_exact_number(price: object) -> None:
-    expected = None if price is None else Decimal(str(price).strip())
-
-    assert parse(RC, stamp_price=price).stamp_price == expected
+    assert parse(RC, stamp_price=price).stamp_price == Decimal(str(price).strip())
 
 
 def test_the_wsdl_is_the_bundled_one_unless_live() -> None:
@@ -160,51 +147,43 @@ def test_the_wsdl_is_the_bundled_one_unless_live() -> None:
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["http://127.0.0.1:8080", "http://127.0.0.1", "http://localhost:8080", "http://[::1]:8080",
-     "https://pac.example", "https://pac.example:8443", "https://127.0.0.1:8443",
+    ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080", "https://pac.example:8443",
      "https://10.0.0.7", "https://[2001:db8::7]:8443", "https://xn--pac-0na.example"],
 )  # fmt: skip
 def test_a_sandbox_endpoint_uses_https_or_is_on_loopback(endpoint: str) -> None:
-    for secret in (RC, SF):
-        for text in (endpoint, f"{endpoint}/"):
-            account = parse(secret, environment="sandbox", endpoint=text)
-            assert account.endpoint == account.base == endpoint
+    for text in (endpoint, f"{endpoint}/"):
+        account = parse(SANDBOX, endpoint=text)
+        assert account.endpoint == account.base == endpoint
 
 
 @pytest.mark.parametrize(
     "endpoint",
-    [None, "", 7, True, [], {}, "127.0.0.1:8080", "//127.0.0.1:8080", "http://", "https://",
-     "https:///api", "https://:8443", "http://pac.example", "http://10.0.0.7:8080",
-     "http://0.0.0.0:8080", "http://127.0.0.1.pac.example:8080", "http://localhost.pac.example",
+    [None, "", 7, "127.0.0.1:8080", "//127.0.0.1:8080", "https://", "https:///api", "https://:8443",
+     "http://pac.example", "http://0.0.0.0:8080", "http://127.0.0.1.pac.example:8080",
      "http://127.0.0.1@pac.example", "http://pac.example#@127.0.0.1", "http://[::2]:8080",
-     "ftp://127.0.0.1", "file:///etc/hosts", "https://user:s3cret@pac.example",
-     "https://user@pac.example", "https://@pac.example", "https://pac.example/api",
-     "https://pac.example//", "https://pac.example/?a=s3cret", "https://pac.example?",
-     "https://pac.example#", "https://pac.example/#x", "https://pac.example:port",
-     "https://pac.example:", "https://pac.example:99999", "https://pac.example:-1",
-     "https://pac.example:８０", "https://pac example", "https://pac.example\n",
-     "https://pac.exa\nmple", "https://pac.exa\tmple", " https://pac.example",
-     "https://.pac.example", "https://*.pac.example", "https://pac.example\\@127.0.0.1",
-     "https://[::1", "https://[pac]:1", "https://pác.example", "http://ⅼocalhost"],
+     "ftp://127.0.0.1", "https://user:s3cret@pac.example", "https://@pac.example",
+     "https://pac.example/api", "https://pac.example//", "https://pac.example/?a=s3cret",
+     "https://pac.example#", "https://pac.example:port", "https://pac.example:",
+     "https://pac.example:99999", "https://pac.example:８０", "https://pac.example\n",
+     "https://pac.exa\tmple", " https://pac.example", "https://.pac.example",
+     "https://pac.example\\@127.0.0.1", "https://[::1", "https://pác.example", "http://ⅼocalhost"],
 )  # fmt: skip
 def test_other_endpoints_are_rejected(endpoint: object) -> None:
     assert secret_error(SANDBOX, endpoint=endpoint).field == "endpoint"
-    assert secret_error(SANDBOX).field == "endpoint"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", KEY, "{", '{"pac": "reachcore", "api_key": "' + KEY, f"{{'api_key': '{KEY}'}}",
-     f"api_key={KEY}", "null", "true", "7", "NaN", f'"{KEY}"', "[]", json.dumps([RC]),
-     json.dumps(json.dumps(RC)), json.dumps(RC) + ",", "\ufeff\ufeff" + json.dumps(RC),
-     "[" * 100_000, '{"a":' * 100_000, "[" * 900 + "]" * 900,
-     '{"low_stamps": ' + "9" * 5000 + "}"],
-    ids=range(21),
+    ["", KEY, '{"pac": "reachcore", "api_key": "' + KEY, f"{{'api_key': '{KEY}'}}", "null", "7",
+     f'"{KEY}"', json.dumps([RC]), json.dumps(RC) + ",", "\ufeff\ufeff" + json.dumps(RC),
+     "[" * 100_000, '{"low_stamps": ' + "9" * 5000 + "}"],
+    ids=range(12),
 )  # fmt: skip
 def test_a_secret_is_one_json_object(text: str) -> None:
     assert secret_error(text).field == "secret"
 
 
+@settings(max_examples=50)
 @given(
     st.sampled_from([*RC, *NUMBERS, "endpoint", "wsdl", None]),
     st.recursive(
@@ -222,35 +201,18 @@ def test_any_value_of_any_field_is_accepted_or_rejected(field: str | None, value
     assert text.startswith(("Account(", "account-misconfigured: "))
 
 
+@pytest.mark.parametrize("name", ["ac", "acme-sf", "0-0", "a" * 41, "acme--sf", "acme-"])
+def test_valid_account_names(name: str) -> None:
+    assert parse_account_name(name) == name
+
+
 @pytest.mark.parametrize(
     "name",
-    ["", "a", "-a", "Acme", "acme_sf", "acme.sf", "acme/sf", "../acme", "acme sf", "acme\n", "ácme",
-     "a" * 42, "acmé", "acme%2Fsf", "٠٠", None, 7, ["acme"], "all"],
+    ["", "a", "-a", "Acme", "acme_sf", "../acme", "acme\n", "ácme", "a" * 42, "٠٠", None, ["acme"],
+     "all"],
 )  # fmt: skip
 def test_invalid_account_names(name: object) -> None:
-    for valid in ("ac", "acme-sf", "a1", "0-0", "a" * 41, "acme--sf", "acme-"):
-        assert parse_account_name(valid) == valid
-    with pytest.raises(TimbresError) as caught:
-        parse_account_name(name)
-    assert (caught.value.problem_type.code, caught.value.field) == ("account-unknown", "account")
-
-
-@pytest.mark.parametrize(
-    ("secret", "capabilities"),
-    [(RC, {"balance", "statement", "consumption"}), (SF, {"stamps", "contracts", "consumption"})],
-)
-def test_each_pac_has_its_documented_capabilities(
-    secret: dict[str, str], capabilities: set[str]
-) -> None:
-    account = parse(secret)
-    assert set(account.pac.capabilities) == capabilities
-    for capability in capabilities:
-        account.require(capability)
-    for capability in {"balance", "stamps", "contracts"} - capabilities:
-        with pytest.raises(TimbresError, match=capability) as caught:
-            account.require(capability)
-        assert caught.value.problem_type.code == "operation-unsupported"
-        assert status_code(caught.value.problem_type.code) == 422
+    expect_error("account-unknown", "account", parse_account_name, name)
 
 
 @pytest.mark.parametrize(

@@ -2,69 +2,35 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.timbres_errors import expect_error
 
 from timbres.domain.stamps import MAX_STAMPS, parse_stamps
-from timbres.errors import TimbresError
-from timbres.handlers.problem_details import status_code
 
+NUMBERS = st.integers(1, MAX_STAMPS)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers() | NUMBERS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=5,
 )
 
 
-@pytest.mark.parametrize("number", [1, 2, 500, 999_999, MAX_STAMPS])
-def test_whole_numbers_are_accepted(number: int) -> None:
+@pytest.mark.parametrize("number", [1, MAX_STAMPS])
+def test_the_first_and_the_last_number_are_accepted(number: int) -> None:
     assert parse_stamps(number) == number
 
 
 @pytest.mark.parametrize(
     "value",
-    [
-        0,
-        -1,
-        -500,
-        MAX_STAMPS + 1,
-        2**31,
-        2**63,
-        10**300,
-        1.5,
-        500.0,
-        0.0,
-        -0.0,
-        1e3,
-        float("nan"),
-        float("inf"),
-        True,
-        False,
-        "500",
-        "",
-        "quinientos",
-        "5,000",
-        None,
-        [],
-        [500],
-        {},
-        {"stamps": 500},
-    ],
-    ids=repr,
+    [0, -1, MAX_STAMPS + 1, 10**300, 500.0, True, "500", "5,000", None, [500], [[[]]] * 300],
+    ids=lambda value: repr(value)[:20],
 )
-def test_other_values_are_rejected(value: object) -> None:
-    with pytest.raises(TimbresError) as caught:
-        parse_stamps(value)
-    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
-        "stamps-invalid",
-        400,
-    )
-    assert caught.value.field == "stamps"
-    assert "whole number" in caught.value.detail
-    assert len(caught.value.detail) < 200
+def test_any_other_value_is_rejected_with_the_callers_field(value: object) -> None:
+    error = expect_error("stamps-invalid", "timbres", parse_stamps, value, field="timbres")
+
+    assert "whole number" in error.detail
 
 
 @given(json_values)
@@ -72,21 +38,4 @@ def test_any_json_value_is_a_valid_number_or_rejected(value: object) -> None:
     if type(value) is int and 1 <= value <= MAX_STAMPS:
         assert parse_stamps(value) == value
     else:
-        with pytest.raises(TimbresError, match="stamps-invalid"):
-            parse_stamps(value)
-
-
-@pytest.mark.parametrize("depth", [10, 500, 900, 960, 980])
-def test_deep_nesting_is_rejected(depth: int) -> None:
-    try:
-        value = json.loads("[" * depth + "]" * depth)
-    except RecursionError:
-        return  # The JSON parser rejects it.
-    with pytest.raises(TimbresError):
-        parse_stamps(value)
-
-
-def test_the_error_names_the_callers_field() -> None:
-    with pytest.raises(TimbresError) as caught:
-        parse_stamps(0, field="timbres")
-    assert caught.value.field == "timbres"
+        expect_error("stamps-invalid", "stamps", parse_stamps, value)

@@ -1,8 +1,11 @@
-"""Issuer: its recent counts, and alerts that are published once until they are cleared."""
+"""Issuer: its recent counts, and alerts that are published once until they are cleared.
+
+An issuer without a contract uses the account's stamps, so it is never exhausted.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +14,15 @@ from hypothesis import strategies as st
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.forecast import (
     EXHAUSTED,
+    LOW,
+    NO_CONTRACT,
     OK,
+    Alert,
     AlertThresholds,
     Forecast,
     Snapshot,
     is_escalation,
+    urgency,
 )
 from timbres.domain.issuer import Issuer
 from timbres.domain.stamps import Stamps
@@ -24,68 +31,60 @@ FIRST = datetime(2026, 11, 1, 5, 0, tzinfo=MEXICO_CITY)
 DAY = timedelta(days=1)
 LIMITS = AlertThresholds(100, 7)
 NOTHING = Stamps(None, None, None)
+NEW = Issuer("acme-sf", "A&D061009TY8")
+WITHOUT = Stamps(0, 0, 0)
 
 
-def new_issuer() -> Issuer:
-    return Issuer("acme-sf", "A&D061009TY8")
-
-
-def snapshot(day: float, available: int | None, used: int = 0) -> Snapshot:
+def stamps(available: int | None, used: int = 0) -> Stamps:
     # An issuer with nothing contracted has no contract, and no alert.
-    contracted = ((available or 0) + used) or 1
-    stamps = NOTHING if available is None else Stamps(contracted, used, available)
-    return Snapshot(FIRST + day * DAY, stamps)
+    return NOTHING if available is None else Stamps((available + used) or 1, used, available)
 
 
 def run_of(day: int) -> str:
     return f"{(FIRST + day * DAY).date()}-050000"
 
 
-def count(issuer: Issuer, day: int, snapshot: Snapshot) -> Issuer:
-    return issuer.with_daily_count((FIRST + day * DAY).date(), snapshot, LIMITS, run_of(day))
+def count(issuer: Issuer, day: int, counted: Stamps, at: datetime | None = None) -> Issuer:
+    due = FIRST + day * DAY
+    return issuer.with_daily_count(due.date(), Snapshot(at or due, counted), LIMITS, run_of(day))
 
 
-def count_on_day(issuer: Issuer, day: int, available: int | None, used: int = 0) -> Issuer:
-    return count(issuer, day, snapshot(day, available, used))
+def observe(issuer: Issuer, day: float, counted: Stamps) -> Issuer:
+    return issuer.with_observation(Snapshot(FIRST + day * DAY, counted), LIMITS)
 
 
-def test_an_issuer_without_counts() -> None:
-    issuer = new_issuer()
-
-    assert (issuer.as_of, issuer.recent, issuer.counted_on) == (None, (), None)
-    assert (issuer.forecast, issuer.notified_alert) == (Forecast(), OK)
-    assert not issuer.alerted_in(run_of(0))
-    assert issuer.urgency < Issuer("acme-sf", "B&D061009TY8").urgency
+def count_daily(*counts: Stamps) -> Issuer:
+    issuer = NEW
+    for day, counted in enumerate(counts):
+        issuer = count(issuer, day, counted)
+    return issuer
 
 
-def test_a_count_is_stored_and_evaluated() -> None:
-    issuer = count_on_day(count_on_day(new_issuer(), 0, 1000), 1, 990, used=10)
+def test_a_count_is_stored_and_evaluated_and_an_observation_is_not_a_daily_count() -> None:
+    counted = count_daily(stamps(1000), stamps(990, used=10))
 
-    assert (issuer.stamps, issuer.as_of) == (Stamps(1000, 10, 990), FIRST + DAY)
-    assert issuer.counted_on == date(2026, 11, 2)
-    assert [earlier.stamps.available for earlier in issuer.recent] == [1000, 990]
-    assert issuer.forecast.burn_7 == pytest.approx(10)
-    assert issuer.forecast.days_left == pytest.approx(99)
-    assert (issuer.forecast.alert, issuer.notified_alert, issuer.notified_by_run) == (OK, OK, None)
+    observed = observe(counted, 1.5, stamps(980, used=20))
 
-
-def test_an_observation_between_runs_is_not_a_daily_count() -> None:
-    before = count_on_day(new_issuer(), 0, 1000)
-
-    issuer = before.with_observation(snapshot(0.75, 990, used=10), LIMITS)
-
-    assert (issuer.stamps.available, issuer.as_of) == (990, FIRST + 0.75 * DAY)
-    assert (issuer.recent, issuer.counted_on) == (before.recent, before.counted_on)
-    assert issuer.forecast.burn_7 == pytest.approx(10 / 0.75)
+    assert (counted.stamps, counted.as_of) == (Stamps(1000, 10, 990), FIRST + DAY)
+    assert counted.counted_on == (FIRST + DAY).date()
+    assert [earlier.stamps.available for earlier in counted.recent] == [1000, 990]
+    assert (counted.forecast.burn_7, counted.forecast.days_left) == pytest.approx((10, 99))
+    assert (observed.stamps.available, observed.as_of) == (980, FIRST + 1.5 * DAY)
+    assert (observed.recent, observed.counted_on) == (counted.recent, counted.counted_on)
+    assert observed.forecast.burn_7 == pytest.approx(20 / 1.5)
+    for issuer in (NEW, counted, observed):
+        assert (issuer.forecast.alert, issuer.notified_alert, issuer.notified_by_run) == (
+            *(OK, OK, None),
+        )
 
 
 @given(st.lists(st.integers(1, 60), max_size=60))
 def test_the_counts_of_thirty_days_and_the_previous_one_are_stored(gaps: list[int]) -> None:
     days = [0]
-    issuer = count_on_day(new_issuer(), 0, 10_000)
+    issuer = count(NEW, 0, stamps(10_000))
     for gap in gaps:
         days.append(days[-1] + gap)
-        issuer = count_on_day(issuer, days[-1], 10_000 - days[-1], used=days[-1])
+        issuer = count(issuer, days[-1], stamps(10_000 - days[-1], used=days[-1]))
 
     older = [day for day in days if day < days[-1] - 30][-1:]
     newer = [day for day in days if day >= days[-1] - 30]
@@ -98,9 +97,7 @@ def test_the_counts_of_thirty_days_and_the_previous_one_are_stored(gaps: list[in
     ("counts", "expected"),
     [
         ([1000, 90, 80, 70], [1]),
-        ([90, 80], [0]),
         ([1000, 90, 0, 0, 0], [1, 2]),
-        ([1000, 0, 0], [1]),
         # New stamps, and low again.
         ([1000, 90, 2000, 80, 70], [1, 3]),
         ([0, 500, 0], [0, 2]),
@@ -108,47 +105,18 @@ def test_the_counts_of_thirty_days_and_the_previous_one_are_stored(gaps: list[in
         ([0, 50, 40, 0], [0, 3]),
         # An empty count neither clears nor publishes an alert.
         ([90, None, 80], [0]),
-        ([0, None, 0], [0]),
         ([None, None, 90], [2]),
-        ([1000, 1000, 1000], []),
     ],
 )
 def test_days_on_which_an_alert_is_published(counts: list[int | None], expected: list[int]) -> None:
-    issuer, days = new_issuer(), []
+    issuer, days = NEW, set()
 
     for day, available in enumerate(counts):
-        issuer = count_on_day(issuer, day, available)
-        days += [number for number in range(day + 1) if issuer.alerted_in(run_of(number))]
+        issuer = count(issuer, day, stamps(available))
+        days |= {number for number in range(day + 1) if issuer.alerted_in(run_of(number))}
 
     # A repeated message publishes the alert of its own run again, of no other.
-    assert sorted(set(days)) == expected
-
-
-@pytest.mark.parametrize(
-    ("before", "observed", "counts", "expected"),
-    [
-        # The alert of an observation is published by the next run with a count.
-        (1000, 0, [0], [1]),
-        (1000, 0, [None, 0], [2]),
-        (1000, 0, [None, 5000], []),
-        # An observation of new stamps clears the alert; the next alert is published.
-        (50, 5000, [40], [1]),
-        (50, 40, [40], []),
-    ],
-)
-def test_an_observation_clears_an_alert_and_publishes_none(
-    before: int, observed: int, counts: list[int | None], expected: list[int]
-) -> None:
-    counted = count_on_day(new_issuer(), 0, before)
-
-    issuer = counted.with_observation(snapshot(0.5, observed), LIMITS)
-
-    assert issuer.alerted_in(run_of(0)) is (before == 50 and observed == 40)
-    days = []
-    for day, available in enumerate(counts, 1):
-        issuer = count_on_day(issuer, day, available)
-        days += [day] if issuer.alerted_in(run_of(day)) else []
-    assert days == expected
+    assert sorted(days) == expected
 
 
 steps = st.lists(
@@ -164,14 +132,14 @@ steps = st.lists(
 @settings(max_examples=200)
 @given(steps)
 def test_each_alert_is_published_once_in_any_sequence(actions: list[tuple[str, int, bool]]) -> None:
-    issuer, published = new_issuer(), OK
+    issuer, published = NEW, OK
     hour, day, used, contracted = 0, -1, 0, 500
     for action, number, is_empty in actions:
-        stamps = NOTHING if is_empty else Stamps(contracted, used, contracted - used)
+        counted = NOTHING if is_empty else Stamps(contracted, used, contracted - used)
         if action == "run":
             day += 1
             hour = max(hour + 1, 24 * day)
-            issuer = count(issuer, day, Snapshot(FIRST + timedelta(hours=hour), stamps))
+            issuer = count(issuer, day, counted, FIRST + timedelta(hours=hour))
             alert = published if is_empty else issuer.forecast.alert
             assert is_empty or (alert == EXHAUSTED) == (contracted <= used)
             assert is_empty or contracted - used >= 100 or alert != OK
@@ -180,8 +148,7 @@ def test_each_alert_is_published_once_in_any_sequence(actions: list[tuple[str, i
             published = alert
         elif action == "observe":
             hour += 1 + number % 12
-            observation = Snapshot(FIRST + timedelta(hours=hour), stamps)
-            issuer = issuer.with_observation(observation, LIMITS)
+            issuer = observe(issuer, hour / 24, counted)
             # An observation may clear an alert; it never publishes one.
             if is_escalation(issuer.forecast.alert, published):
                 published = issuer.forecast.alert
@@ -190,3 +157,67 @@ def test_each_alert_is_published_once_in_any_sequence(actions: list[tuple[str, i
             used += min(number, max(contracted - used, 0))
         else:
             contracted += 2 * number
+
+
+# Without a contract
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((0, 0, 0), True),
+        # It uses the account's stamps.
+        ((0, 37, 0), True),
+        # A PAC that subtracts, or whose count below 0 is not known.
+        ((0, 37, -37), True),
+        ((0, None, None), True),
+        # Used up.
+        ((500, 500, 0), False),
+        ((None, 500, 0), False),
+        # A contradiction: what is left counts.
+        ((0, 0, 7), False),
+        ((None, None, None), False),
+        ((0, 5, None, True), False),
+    ],
+)
+def test_nothing_contracted_and_nothing_left_is_no_contract(
+    counts: tuple[int | None, ...], expected: bool
+) -> None:
+    assert Stamps(*counts).has_no_contract is expected  # type: ignore[arg-type]
+    assert (count_daily(Stamps(*counts)).forecast.alert == NO_CONTRACT) is expected  # type: ignore[arg-type]
+
+
+@given(st.integers(-100, 100), st.one_of(st.none(), st.integers(0, 10**6)))
+def test_an_issuer_without_a_contract_is_never_exhausted(available: int, used: int | None) -> None:
+    assert count_daily(Stamps(0, used, available)).forecast.alert != EXHAUSTED
+
+
+def test_without_a_contract_the_burn_rate_is_known_and_the_days_left_are_not() -> None:
+    known = Stamps(0, 10, 0), Stamps(0, 40, 0)
+    assert count_daily(*known).forecast == Forecast(30.0, 30.0, None, NO_CONTRACT)
+    # An unknown count keeps the state.
+    assert count_daily(*known, NOTHING).forecast.alert == NO_CONTRACT
+
+
+ALERTS = {OK: 5000, LOW: 50, EXHAUSTED: 0}
+
+
+@pytest.mark.parametrize("before", ALERTS)
+@pytest.mark.parametrize("after", ALERTS)
+def test_an_expired_contract_ends_an_alert(before: Alert, after: Alert) -> None:
+    counts = [Stamps(100 + ALERTS[alert], 100, ALERTS[alert]) for alert in (before, after)]
+    expired = count_daily(counts[0], Stamps(0, 100, 0))
+    observed = observe(count_daily(counts[0]), 1, WITHOUT)
+    for issuer in (expired, observed):
+        assert issuer.forecast.alert == NO_CONTRACT
+        assert not any(issuer.alerted_in(run_of(day)) for day in range(2))
+    renewed = count(expired, 2, counts[1])
+    assert renewed.forecast.alert == after
+    assert renewed.alerted_in(run_of(2)) == (after != OK)
+
+
+def test_an_issuer_without_a_contract_is_sorted_last() -> None:
+    others = [(EXHAUSTED, 0.0, 0), (LOW, None, 3), (OK, 9.5, 95), (OK, None, 10**9)]
+    without = urgency(Forecast(3.0, 3.0, None, NO_CONTRACT), 0, "AAA010101AAA")
+    for alert, days, available in others:
+        assert urgency(Forecast(None, None, days, alert), available, "ZZZ010101AAA") < without

@@ -31,22 +31,15 @@ def import_of(*rows: Any) -> IssuerImport:
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([A, B, C], import_of(A, B, C)),
-        ([" a&d061009ty8 "], import_of(A)),
-        ([{"rfc": A}], import_of(A)),
-        ([{"low_stamps": 0, "rfc": A}], import_of((A, 0))),
+        ([" a&d061009ty8 ", B], import_of(A, B)),
+        ([{"low_stamps": 0, "rfc": A}, {"rfc": B}], import_of((A, 0), B)),
         ([{"rfc": A, "low_stamps": None}], import_of((A, None))),
         ([{"rfc": A, "low_stamps": MAX_LOW_STAMPS}], import_of((A, MAX_LOW_STAMPS))),
-        ([A, {"rfc": B, "low_stamps": 5}], import_of(A, (B, 5))),
         # Equal rows do not contradict each other.
         ([A, A.lower(), {"rfc": A}], import_of(A)),
-        ([{"rfc": A, "low_stamps": 5}] * 2, import_of((A, 5))),
         ([{"rfc": A, "name": " Ñandú, S.A. "}], import_of((A, UNSET, "Ñandú, S.A."))),
         ([{"rfc": A, "name": "N\u0303" * 254}], import_of((A, UNSET, "Ñ" * 254))),
-        (
-            [{"rfc": A, "name": ""}, {"rfc": B, "name": None}],
-            import_of((A, UNSET, None), (B, UNSET, None)),
-        ),
+        ([{"rfc": A, "name": ""}], import_of((A, UNSET, None))),
     ],
     ids=repr,
 )
@@ -58,28 +51,20 @@ def test_valid_json(rows: list[Any], expected: IssuerImport) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"{A}", import_of(A)),
         (f"{A},100\n{B},\n{C}\n", import_of((A, 100), (B, None), C)),
-        (f"rfc\n{A}\n", import_of(A)),
         (f"RFC,Low_Stamps\r\n{A},100\r\n", import_of((A, 100))),
         (f"low_stamps,rfc\n100,{A}\n,{B}\n", import_of((A, 100), (B, None))),
-        (f"rfc;low_stamps\n{A};100\n{B};\n", import_of((A, 100), (B, None))),
         (f'rfc,name\n{A},"Ñandú, S.A."\n', import_of((A, UNSET, "Ñandú, S.A."))),
         (f"rfc;low_stamps;;\n{A};100;;\n{B};;;\n", import_of((A, 100), (B, None))),
         (f"rfc\tlow_stamps\n{A}\t100\n{B}\n", import_of((A, 100), B)),
         (f"{A};100\r{B};7\r", import_of((A, 100), (B, 7))),
         # As spreadsheets write it.
-        (f"\ufeffrfc,low_stamps\r\n{A},100\r\n", import_of((A, 100))),
-        (f"\ufeff{A}\n", import_of(A)),
-        (f'"rfc","low_stamps"\n"{A}","1,000"\n', import_of((A, 1000))),
+        (f'\ufeff"rfc","low_stamps"\n"{A}","1,000"\n', import_of((A, 1000))),
         (f'"{A}";"1,000,000"\n{B};1,000\n', import_of((A, 1_000_000), (B, 1000))),
-        (f" {A} , 100 \n\t{B}\t,\t7\n", import_of((A, 100), (B, 7))),
+        (f" {A} , 100 \n\t{B}\t,\t0007\n", import_of((A, 100), (B, 7))),
         (f'"{A}\n",100\n', import_of((A, 100))),
         # Empty lines are ignored.
-        (f"\n\n{A},100\n\n,\n  \n{B},7\n\n", import_of((A, 100), (B, 7))),
-        (f"\r\n \r\nrfc;low_stamps\r\n{A};100\r\n", import_of((A, 100))),
-        (f"{A},{MAX_LOW_STAMPS}\n{B},0007\n", import_of((A, MAX_LOW_STAMPS), (B, 7))),
-        (f"{A},5\n{A.lower()},5\n", import_of((A, 5))),
+        (f"\r\n \r\nrfc;low_stamps\r\n;\r\n{A};100\r\n", import_of((A, 100))),
     ],
     ids=repr,
 )
@@ -95,34 +80,28 @@ def check_second_row_is_invalid(result: IssuerImport, line: int, field: str, exp
     assert len(invalid.detail) < 200
 
 
-INVALID_NUMBERS = [-1, -1.0, 1.0, "100", True, False, [], float("nan"), MAX_LOW_STAMPS + 1, 10**200]
+INVALID_NUMBERS = [-1, 1.0, "100", True, [], float("nan"), MAX_LOW_STAMPS + 1]
 
 
 @pytest.mark.parametrize(
     ("row", "field", "expected"),
     [
         ("A&D061009TY", "rfc", "'A&D061009TY' is not a valid RFC"),
-        ("", "rfc", "is not a valid RFC"),
         ("XAXX010101000", "rfc", "public"),
-        *((row, "row", "an RFC or an object") for row in (7, None, True, [A])),
-        *(
-            (row, "rfc", "a text")
-            for row in ({}, {"rfc": None}, {"rfc": 7}, {"rfc": [A]}, {"low_stamps": 7})
-        ),
+        *((row, "row", "an RFC or an object") for row in (7, None, [A])),
+        *((row, "rfc", "a text") for row in ({}, {"rfc": 7})),
         ({"rfc": A, "low": 7}, "row", "'low' is not known: expected rfc, low_stamps, name"),
         *(
             ({"rfc": A, "name": name}, "name", "up to 254 characters")
-            for name in ("x" * 255, "a\nb", 7, [], True)
+            for name in ("x" * 255, "a\nb", 7)
         ),
         ({"rfc": B, "low_stamps": 1, "name": "x"}, "name", f"{B} has a different name in line 1"),
-        ({"RFC": A}, "row", "'RFC' is not known"),
         *(
             ({"rfc": A, "low_stamps": value}, "low_stamps", f"'{str(value)[:20]}")
             for value in INVALID_NUMBERS
         ),
         ({"rfc": A, "low_stamps": -1}, "low_stamps", "from 0 to 999,999,999,999"),
         ({"rfc": B, "low_stamps": 7}, "low_stamps", f"{B} has a different threshold in line 1"),
-        (B, "low_stamps", f"{B} has a different threshold in line 1"),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -148,19 +127,14 @@ def test_an_object_with_a_duplicate_member_is_rejected() -> None:
     ("row", "field", "expected"),
     [
         ("A&D061009TY,7", "rfc", "'A&D061009TY' is not a valid RFC"),
-        (",7", "rfc", "is not a valid RFC"),
-        ("XEXX010101000,7", "rfc", "foreigners"),
-        (f"{A},7,,x", "row", "expected rfc, low_stamps, no more"),
         (f"{A},1,000", "row", "expected rfc, low_stamps, no more"),
         # A decimal comma is not a thousands separator.
         *(
             (f'{A},"{number}"', "low_stamps", f"'{number}': expected a whole number")
-            for number in ("1,5", "100,00", "1000,000", ",", "-1", "1.5", "1e3", "cien", "٧", "²")
+            for number in ("1,5", "1000,000", ",", "-1", "1.5", "1e3", "cien", "٧")
         ),
-        (f"{A},1000000000000", "low_stamps", "'1000000000000': expected"),
         (f"{A},{'9' * 5000}", "low_stamps", "expected"),
         (f"{B},7", "low_stamps", f"{B} has a different threshold in line 2"),
-        (f"{B}", "low_stamps", f"{B} has a different threshold in line 2"),
         (f"{A};7", "rfc", "is not a valid RFC"),
         (f"rfc,{A}", "rfc", "'rfc' is not a valid RFC"),
         (f"{'A' * 140_000},7", "row", "not valid CSV: field larger"),
@@ -194,16 +168,11 @@ def test_the_first_of_contradictory_rows_counts() -> None:
 @pytest.mark.parametrize(
     ("parse", "text", "expected"),
     [
-        *((parse_json, text, "not valid JSON") for text in ("", A, "[", "[" * 100_000)),
-        (parse_json, f'["{A}",]', "not valid JSON"),
-        (parse_json, f'\ufeff\ufeff["{A}"]', "not valid JSON"),
+        *((parse_json, text, "not valid JSON") for text in ("", f'["{A}",]', "[" * 100_000)),
         (parse_json, "[" + "9" * 5000 + "]", "not valid JSON"),
-        *((parse_json, text, "not a JSON list") for text in ("null", "7", f'"{A}"')),
-        (parse_json, f'{{"rfc": "{A}"}}', "not a JSON list"),
-        (parse_json, '{"a": 1, "a": 2}', "not a JSON list"),
+        *((parse_json, text, "not a JSON list") for text in ("null", f'"{A}"', '{"a": 1, "a": 2}')),
         (parse_json, "[]", "no rows"),
-        *((parse_csv, text, "no rows") for text in ("", "\ufeff", "\n\n  \n", ",,,\n", "rfc\n")),
-        (parse_csv, "rfc,low_stamps\n\n", "no rows"),
+        *((parse_csv, text, "no rows") for text in ("", "\n\n  \n", ",,,\n", "rfc\n")),
         (parse_csv, f"rfc,nombre\n{A},x\n", "Invalid header"),
         (parse_csv, f"rfc,low_stamps,,x\n{A},7,\n", "Invalid header"),
         (parse_csv, f"rfc,rfc\n{A},{A}\n", "Invalid header"),
@@ -215,15 +184,15 @@ def test_invalid_lists(parse: Callable[[str], IssuerImport], text: str, expected
     assert expected in expect_error("body-invalid", "body", parse, text).detail
 
 
-@pytest.mark.parametrize("form", ["json", "csv", "csv with a header"])
-def test_at_most_10_000_rows_are_accepted(form: str) -> None:
-    # Invalid rows count as well.
+@pytest.mark.parametrize("parse", [parse_json, parse_csv])
+def test_at_most_10_000_rows_are_accepted(parse: Callable[[str], IssuerImport]) -> None:
+    # Invalid rows count as well, a header does not.
     rows = [f"ABC{n // 100:06d}{n % 100:02d}0" for n in range(MAX_ROWS + 1)]
-    parse = parse_json if form == "json" else parse_csv
 
     def text(count: int) -> str:
-        header = ["rfc"] if "header" in form else []
-        return json.dumps(rows[:count]) if form == "json" else "\n".join(header + rows[:count])
+        return (
+            json.dumps(rows[:count]) if parse is parse_json else "\n".join(["rfc", *rows[:count]])
+        )
 
     result = parse(text(MAX_ROWS))
     assert len(result.rows) + len(result.invalid) == MAX_ROWS
@@ -242,7 +211,7 @@ json_values = st.recursive(
 json_texts = st.text(max_size=40) | st.lists(json_values, max_size=5).map(json.dumps)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.tuples(st.just(parse_csv), csv_texts) | st.tuples(st.just(parse_json), json_texts))
 def test_any_list_is_rejected_or_each_row_is_valid_or_reported(
     parse_and_text: tuple[Callable[[str], IssuerImport], str],

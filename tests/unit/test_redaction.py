@@ -7,7 +7,6 @@ import json
 import unicodedata
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
-from xml.sax.saxutils import quoteattr
 
 import pytest
 from hypothesis import given
@@ -25,9 +24,7 @@ KEY = "llave-4f1c9a07b2d8e3"
 
 ENCODINGS: dict[str, Callable[[str], str]] = {
     "itself": str,
-    "upper case": str.upper,
     "lower case": str.lower,
-    "without blanks": lambda s: s.replace(" ", ""),
     "with other blanks": lambda s: s.replace(" ", " \t\n "),
     "a blank between all": " ".join,
     "a soft hyphen between all": "\u00ad".join,
@@ -35,33 +32,30 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "full width": lambda s: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in s),
     "without accents": lambda s: s.replace("ñ", "n").replace("Ü", "U"),
     "percent": lambda s: quote(s, safe=""),
-    "percent, lower case": lambda s: quote(s, safe="").lower(),
     "percent, Latin-1": lambda s: quote(s, safe="", encoding="latin-1"),
     "percent, twice": lambda s: quote(quote(s, safe=""), safe=""),
     "form": quote_plus,
     "XML": html.escape,
-    "XML, twice": lambda s: html.escape(html.escape(s)),
-    "XML attribute": quoteattr,
-    "XML, by number": lambda s: "".join(f"&#{ord(c)};" for c in s),
     "XML, by hexadecimal number": lambda s: "".join(f"&#x{ord(c):X};" for c in s),
-    "JSON": lambda s: json.dumps(s)[1:-1],
     "JSON, all by number": lambda s: "".join(f"\\u{ord(c):04x}" for c in s),
     "XML in JSON": lambda s: json.dumps(html.escape(s))[1:-1],
 }
 
 
-@pytest.mark.parametrize("secret", [PASSWORD, KEY, PASSWORD.upper()])
+@pytest.mark.parametrize("secret", [PASSWORD, KEY])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_credential_is_masked_in_every_encoding(encoding: str, secret: str) -> None:
-    redacted = redact(f"El usuario no entra con [{ENCODINGS[encoding](secret)}], dice.", [secret])
-    # The encoding may add quotation marks.
-    assert redacted.replace('"', "").replace("'", "") == "El usuario no entra con [***], dice."
+    encoded = ENCODINGS[encoding](secret)
+    assert redact(f"no entra con [{encoded}], dice.", [secret]) == "no entra con [***], dice."
 
 
-@pytest.mark.parametrize("length", range(6, len(KEY)))
-@pytest.mark.parametrize("mark", ["", "…", "...", "...'", '"'])
+@pytest.mark.parametrize("length", [6, 12, len(KEY) - 1])
+@pytest.mark.parametrize("mark", ["", "…", "...'", '"'])
 def test_a_truncated_credential_is_masked(length: int, mark: str) -> None:
     assert redact(f"no entra con {KEY[:length]}{mark}", [KEY]) == f"no entra con ***{mark}"
+
+
+OTHER_TEXTS = ["La contraseña es incorrecta", "llave-9", "", "100 % de 5 & 6 <b> &c; %zz \\u12"]
 
 
 @pytest.mark.parametrize(
@@ -70,36 +64,20 @@ def test_a_truncated_credential_is_masked(length: int, mark: str) -> None:
         # Two thirds of a credential in a row.
         *((f"no: {part} no", [KEY], "no: *** no") for part in (KEY[:-4], KEY[4:], KEY[3:-3])),
         # A short credential is masked as a whole word.
-        ("usuario acme no entra", ["acme"], "usuario *** no entra"),
         ("usuario 'ACME'.", ["acme"], "usuario '***'."),
-        ("acme", ["acme"], "***"),
         ("acmes y pacme y acme2", ["acme"], "acmes y pacme y acme2"),
         # Overlapping or adjacent credentials get one mask.
         (f"{KEY}{KEY} x", [KEY, KEY[5:]], "*** x"),
         # Symbols, which the comparison ignores elsewhere.
         ("con +++++++ no", ["+++++++"], "con *** no"),
-        ("con " + "\\" * 7 + " no", ["\\" * 7], "con *** no"),
+        # Other text is unchanged.
+        *((text, [KEY, PASSWORD, ""], text) for text in OTHER_TEXTS),
     ],
 )
 def test_parts_short_credentials_and_symbols_are_masked(
     text: str, credentials: list[str], redacted: str
 ) -> None:
     assert redact(text, credentials) == redacted
-
-
-@pytest.mark.parametrize(
-    ("text", "credentials"),
-    [
-        ("El usuario no está registrado.", [PASSWORD, KEY, "usuaria@example.com"]),
-        ("La contraseña es incorrecta", [PASSWORD]),
-        ("llave-9", [KEY]),
-        ("", [KEY]),
-        ("100 % de 5 & 6 <b> &c; %zz \\u12", [KEY]),
-        ("prueba", [""]),
-    ],
-)
-def test_other_text_is_unchanged(text: str, credentials: list[str]) -> None:
-    assert redact(text, credentials) == text
 
 
 @given(st.text(max_size=60), st.text(min_size=6, max_size=20), st.text(max_size=60))
@@ -112,7 +90,7 @@ def account() -> Account:
     return parse_account("acme", json.dumps(value | {"password": PASSWORD}), PACS)
 
 
-@pytest.mark.parametrize("before", [0, 270, 281, 285, 290, 299, 9_985, 9_999])
+@pytest.mark.parametrize("before", [0, 281, 299, 9_985])
 def test_a_credential_is_masked_before_a_message_is_truncated(before: int) -> None:
     with redact_messages(account().redact):
         message = sanitize_message("x" * before + " " + PASSWORD)

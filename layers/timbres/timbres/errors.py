@@ -87,11 +87,12 @@ class TimbresError(Exception):
     """An error that the API reports to the caller.
 
     ``detail`` is a sentence without credentials. ``field`` names the invalid input, or is None.
-    ``extensions`` are the extension members of the problem document. ``pac_code`` is the PAC's
-    code, None for any other error.
+    ``extensions`` are the extension members of the problem document. ``pac_code`` and
+    ``pac_message`` are the PAC's, None for any other error.
     """
 
     pac_code: str | None = None
+    pac_message: str | None = None
 
     def __init__(
         self,

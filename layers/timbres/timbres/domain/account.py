@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from timbres.domain.redaction import redact
-from timbres.domain.text import parse_number, quote_input
+from timbres.domain.text import invalid_value, parse_number
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_NOT_FOUND,
@@ -27,7 +27,6 @@ _ENDPOINT = re.compile(
     r"(https?)://([a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?",
     re.ASCII | re.IGNORECASE,
 )
-_ENDPOINT_EXPECTED = "https://host[:port], or http on loopback, without a path"
 # A text with a comma could mean thousands or decimals.
 _PRICE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -72,15 +71,18 @@ class Pac:
     wsdl: Wsdl | None = None
 
 
-# Limits against typing errors; an account may have others.
-DEFAULT_MAX_STAMPS_PER_CONTRACT = 10_000
-DEFAULT_MAX_STAMPS_PER_DAY = 50_000
-DEFAULT_LOW_DAYS = 7
-# The PAC has an undocumented limit (503). At this rate, 50,000 issuers take 45 minutes.
-DEFAULT_CALLS_PER_SECOND = 20
 # Two workers then have four calls in flight: if the password becomes invalid, at most four
 # logins fail, and a PAC locks the account after five.
 DEFAULT_CALLS_IN_FLIGHT = 2
+# The numbers of a secret, and their lowest values.
+_MINIMA = {
+    "low_stamps": 0,
+    "low_days": 0,
+    "calls_per_second": 1,
+    "calls_in_flight": 1,
+    "max_stamps_per_contract": 0,
+    "max_stamps_per_day": 0,
+}
 _SANDBOX = "sandbox"
 # The pseudo-account of reports about every account.
 ALL_ACCOUNTS = "all"
@@ -103,12 +105,14 @@ class Account:
     credentials: Mapping[str, str] = field(repr=False)
     endpoint: str | None = None
     low_stamps: int | None = None
-    low_days: int = DEFAULT_LOW_DAYS
+    low_days: int = 7
     stamp_price: Decimal | None = None
-    calls_per_second: int = DEFAULT_CALLS_PER_SECOND
+    # The PAC has an undocumented limit (503). At this rate, 50,000 issuers take 45 minutes.
+    calls_per_second: int = 20
     calls_in_flight: int = DEFAULT_CALLS_IN_FLIGHT
-    max_stamps_per_contract: int = DEFAULT_MAX_STAMPS_PER_CONTRACT
-    max_stamps_per_day: int = DEFAULT_MAX_STAMPS_PER_DAY
+    # Limits against typing errors.
+    max_stamps_per_contract: int = 10_000
+    max_stamps_per_day: int = 50_000
     live_wsdl: bool = False
     version: str = ""
 
@@ -139,34 +143,30 @@ class Account:
     def require(self, capability: str) -> None:
         """Raise ``operation-unsupported`` unless the account's PAC supports ``capability``."""
         if capability not in self.pac.capabilities:
-            raise TimbresError(
-                OPERATION_UNSUPPORTED,
-                f"Account {self.name} is at {self.pac.name}, which supports "
-                f"{', '.join(self.pac.capabilities)}; not {capability}.",
-                field="account",
-            )
+            supported = ", ".join(self.pac.capabilities)
+            detail = f"Account {self.name} is at {self.pac.name}, which supports {supported}; "
+            detail += f"not {capability}."
+            raise TimbresError(OPERATION_UNSUPPORTED, detail, field="account")
 
     def redact(self, text: str) -> str:
         """Return ``text`` with asterisks in place of the account's credentials."""
         return redact(text, self.credentials.values())
 
 
+def is_account_name(text: object) -> bool:
+    """Return whether a text can be an account's name."""
+    return isinstance(text, str) and text != ALL_ACCOUNTS and _NAME.fullmatch(text) is not None
+
+
 def parse_account_name(text: object) -> str:
     """Return an account's name. Raises ``account-unknown`` for an invalid name."""
+    if isinstance(text, str) and is_account_name(text):
+        return text
     if text == ALL_ACCOUNTS:
-        raise TimbresError(
-            ACCOUNT_NOT_FOUND,
-            f"{ALL_ACCOUNTS} is reserved for reports about every account.",
-            field="account",
-        )
-    if not isinstance(text, str) or not _NAME.fullmatch(text):
-        raise TimbresError(
-            ACCOUNT_NOT_FOUND,
-            f"{quote_input(text)} is not a valid account name: expected 2 to 41 of a-z, 0-9 "
-            "and -, not - first.",
-            field="account",
-        )
-    return text
+        detail = f"{ALL_ACCOUNTS} is reserved for reports about every account."
+        raise TimbresError(ACCOUNT_NOT_FOUND, detail, field="account")
+    expected = "2 to 41 of a-z, 0-9 and -, not - first"
+    raise invalid_value(ACCOUNT_NOT_FOUND, text, "a valid account name", expected, "account")
 
 
 def parse_report_account(text: object) -> str:
@@ -189,39 +189,35 @@ def parse_account(
     field and the expected value, but without the secret's content.
     """
     value = _object(name, secret)
-    pac = pacs.get(_text(name, value, "pac", f"one of {', '.join(pacs)}"))
+    expected = f"one of {', '.join(pacs)}"
+    pac = pacs.get(_text(name, value, "pac", expected))
     if pac is None:
-        raise _invalid_secret(name, "pac", f"one of {', '.join(pacs)}")
+        raise _invalid_secret(name, "pac", expected)
     environments = (*pac.bases, _SANDBOX) if allow_sandbox else tuple(pac.bases)
-    environment = _text(name, value, "environment", f"one of {', '.join(environments)}")
+    expected = f"one of {', '.join(environments)}"
+    environment = _text(name, value, "environment", expected)
     if environment not in environments:
-        expected = f"one of {', '.join(environments)}"
         if environment == _SANDBOX:
             expected += "; sandbox needs the stack's parameter AllowSandboxAccounts"
         raise _invalid_secret(name, "environment", expected)
-    credentials = {
-        key: _credential(name, value, key, is_ascii=pac.ascii_credentials)
-        for key in pac.credentials
+    numbers: dict[str, Any] = {
+        key: _number(name, key, value[key], minimum)
+        for key, minimum in _MINIMA.items()
+        if value.get(key) is not None
     }
     return Account(
         name=name,
         pac=pac,
         environment=environment,
-        credentials=credentials,
+        credentials={
+            key: _credential(name, value, key, is_ascii=pac.ascii_credentials)
+            for key in pac.credentials
+        },
         endpoint=_endpoint(name, environment, value.get("endpoint")),
-        low_stamps=_number(name, value, "low_stamps", None),
-        low_days=_number(name, value, "low_days", DEFAULT_LOW_DAYS),
         stamp_price=_price(name, value.get("stamp_price")),
-        calls_per_second=_number(
-            name, value, "calls_per_second", DEFAULT_CALLS_PER_SECOND, minimum=1
-        ),
-        calls_in_flight=_number(name, value, "calls_in_flight", DEFAULT_CALLS_IN_FLIGHT, minimum=1),
-        max_stamps_per_contract=_number(
-            name, value, "max_stamps_per_contract", DEFAULT_MAX_STAMPS_PER_CONTRACT
-        ),
-        max_stamps_per_day=_number(name, value, "max_stamps_per_day", DEFAULT_MAX_STAMPS_PER_DAY),
         live_wsdl=_live_wsdl(name, pac, value.get("wsdl")),
         version=version,
+        **numbers,
     )
 
 
@@ -231,21 +227,15 @@ def _object(name: str, secret: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise TimbresError(
-            ACCOUNT_MISCONFIGURED,
-            f"The secret of account {name} is not a JSON object: expected "
-            '{"pac": "…", "environment": "…", …}.',
-            field="secret",
-        )
+        expected = '{"pac": "…", "environment": "…", …}'
+        detail = f"The secret of account {name} is not a JSON object: expected {expected}."
+        raise TimbresError(ACCOUNT_MISCONFIGURED, detail, field="secret")
     return value
 
 
 def _invalid_secret(name: str, field_name: str, expected: str) -> TimbresError:
-    return TimbresError(
-        ACCOUNT_MISCONFIGURED,
-        f"In the secret of account {name}, {field_name}: expected {expected}.",
-        field=field_name,
-    )
+    detail = f"In the secret of account {name}, {field_name}: expected {expected}."
+    return TimbresError(ACCOUNT_MISCONFIGURED, detail, field=field_name)
 
 
 def _text(name: str, value: dict[str, Any], key: str, expected: str) -> str:
@@ -257,24 +247,20 @@ def _text(name: str, value: dict[str, Any], key: str, expected: str) -> str:
 
 def _credential(name: str, value: dict[str, Any], key: str, *, is_ascii: bool) -> str:
     text = _text(name, value, key, "a non-empty text")
+    expected = None
     if not text.isprintable() or text != text.strip():
-        raise _invalid_secret(
-            name, key, "no line breaks, no control characters, no leading or trailing blanks"
-        )
-    if is_ascii and not text.isascii():
-        raise _invalid_secret(name, key, "ASCII only, because it is sent in an HTTP header")
+        expected = "no line breaks, no control characters, no leading or trailing blanks"
+    elif is_ascii and not text.isascii():
+        expected = "ASCII only, because it is sent in an HTTP header"
+    if expected:
+        raise _invalid_secret(name, key, expected)
     return text
 
 
-N = TypeVar("N", int, None)
-
-
-def _number(name: str, value: dict[str, Any], key: str, default: N, *, minimum: int = 0) -> int | N:
-    if value.get(key) is None:
-        return default
+def _number(name: str, key: str, value: object, minimum: int) -> int:
     try:
         # The console's editor writes numbers as texts.
-        number = parse_number(value[key])
+        number = parse_number(value)
     except ValueError:
         number = -1
     if number < minimum:
@@ -293,25 +279,25 @@ def _price(name: str, value: object) -> Decimal | None:
 
 
 def _live_wsdl(name: str, pac: Pac, value: object) -> bool:
-    if value is None or (value == "bundled" and pac.wsdl):
-        return False
-    if value != "live" or not pac.wsdl:
+    if value not in (None, "live", "bundled") or (value is not None and pac.wsdl is None):
         expected = '"live", or no value' if pac.wsdl else f"no value: {pac.name} has no WSDL"
         raise _invalid_secret(name, "wsdl", expected)
-    return True
+    return value == "live"
 
 
 def _endpoint(name: str, environment: str, value: object) -> str | None:
     if environment != _SANDBOX:
-        if value is not None:
-            raise _invalid_secret(
-                name, "endpoint", "no value: only the environment sandbox has an endpoint"
-            )
-        return None
+        if value is None:
+            return None
+        expected = "no value: only the environment sandbox has an endpoint"
+        raise _invalid_secret(name, "endpoint", expected)
     match = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
-    if match is None or int(match[3] or 0) > 65535:
-        raise _invalid_secret(name, "endpoint", _ENDPOINT_EXPECTED)
-    scheme, host = match[1].lower(), match[2].lower()
-    if scheme == "http" and host not in _LOOPBACK:
-        raise _invalid_secret(name, "endpoint", _ENDPOINT_EXPECTED)
+    # Elsewhere than on loopback, only https.
+    if (
+        match is None
+        or int(match[3] or 0) > 65535
+        or (match[1].lower() == "http" and match[2].lower() not in _LOOPBACK)
+    ):
+        expected = "https://host[:port], or http on loopback, without a path"
+        raise _invalid_secret(name, "endpoint", expected)
     return match[0].rstrip("/")

@@ -28,7 +28,7 @@ from typing import Any
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
-from timbres.domain.text import quote_input
+from timbres.domain.text import invalid_value
 from timbres.domain.trace import NO_CONTRACTED, NO_COUNT_BEFORE, Trace, Verdict
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
@@ -65,6 +65,9 @@ TRANSITIONS: dict[str, tuple[ContractStatus | None, ContractStatus]] = {
     "settle-rejected": (NEEDS_REVIEW, REJECTED),
 }
 
+# Whether a contract must have been sent before a step.
+_SENT = {"send": False, "abandon": False, "confirm": True, "mark-unknown": True}
+
 # Longer than any function runs: a contract that is still pending was abandoned.
 ABANDONED_AFTER = timedelta(minutes=2)
 # Longer than a PAC may process a request after the connection was lost.
@@ -73,7 +76,6 @@ VERIFICATION_WINDOW = timedelta(minutes=30)
 ESCALATE_AFTER = timedelta(hours=24)
 # Field reports: a PAC's reads include its writes after 4 to 8 seconds.
 READ_LAG = timedelta(minutes=1)
-_FIRST_PAUSE = READ_LAG
 MAX_REFERENCE = 100
 _MAX_PAUSE = timedelta(hours=1)
 
@@ -92,7 +94,7 @@ RECONCILER = "reconciler"
 
 
 class InvalidTransitionError(Exception):
-    """The contract's state does not permit the step."""
+    """The contract's state does not permit the step, for example to be sent twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,6 @@ class Rejection:
     code: str
     title: str
     detail: str
-
-    @classmethod
-    def from_error(cls, error: TimbresError) -> Rejection:
-        """Return the rejection for ``error``."""
-        return cls(error.problem_type.code, error.problem_type.title, error.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,94 +208,35 @@ class Contract:
         """Return the contract as it is right before the one request to the PAC.
 
         ``before`` are the issuer's counts, or None.
-        Raises :class:`InvalidTransitionError` if it was sent already.
         """
-        if self.sent_at is not None:
-            raise InvalidTransitionError(f"contract {self.id} was sent already")
-        return self._step(
-            "send",
-            at,
-            self.requested_by,
-            sent_at=at,
-            before=before,
-            next_check_at=at + ABANDONED_AFTER,
-        )
+        next_check_at = at + ABANDONED_AFTER
+        return self._step("send", at, sent_at=at, before=before, next_check_at=next_check_at)
 
     def confirm(self, at: datetime, pac_code: str | None, pac_message: str | None) -> Contract:
-        """Return it confirmed: the PAC returned 200. It waits for a count that includes it.
+        """Return it confirmed: the PAC returned 200. It waits for a count that includes it."""
+        reply = {"pac_code": pac_code, "pac_message": pac_message}
+        return self._step("confirm", at, awaits_count=True, next_check_at=at + READ_LAG, **reply)
 
-        Raises :class:`InvalidTransitionError` if it was never sent.
-        """
-        self._require_sent()
-        return self._step(
-            "confirm",
-            at,
-            self.requested_by,
-            settled_at=at,
-            pac_code=pac_code,
-            pac_message=pac_message,
-            awaits_count=True,
-            next_check_at=at + READ_LAG,
-        )
-
-    def reject(
-        self,
-        at: datetime,
-        rejection: Rejection,
-        pac_code: str | None = None,
-        pac_message: str | None = None,
-    ) -> Contract:
+    def reject(self, at: datetime, error: TimbresError) -> Contract:
         """Return it rejected: the PAC rejected it, or nothing was sent.
 
-        ``rejection`` is the error for the caller, now and for each request with the same key.
+        ``error`` is for the caller, now and for each request with the same key.
         """
-        return self._step(
-            "reject",
-            at,
-            self.requested_by,
-            note=rejection.detail,
-            settled_at=at,
-            rejection=rejection,
-            pac_code=pac_code,
-            pac_message=pac_message,
-        )
+        return self._step("reject", at, **_from_error(error))
 
     def abandon(self, at: datetime) -> Contract:
-        """Return it rejected: its function failed before anything was sent.
-
-        Raises :class:`InvalidTransitionError` if it was sent.
-        """
-        if self.sent_at is not None:
-            raise InvalidTransitionError(f"contract {self.id} was sent and cannot be abandoned")
+        """Return it rejected: its function failed before anything was sent."""
         rejection = _not_created("It was never sent to the PAC.")
-        return self._step(
-            "abandon", at, RECONCILER, note=rejection.detail, settled_at=at, rejection=rejection
-        )
+        return self._step("abandon", at, RECONCILER, rejection=rejection, note=rejection.detail)
 
-    def mark_unknown(
-        self,
-        at: datetime,
-        by: str,
-        rejection: Rejection,
-        pac_code: str | None = None,
-        pac_message: str | None = None,
-    ) -> Contract:
-        """Return it unknown: it was sent, and its outcome is not known.
+    def mark_unknown(self, at: datetime, error: TimbresError, by: str | None = None) -> Contract:
+        """Return it unknown: it was sent, and its outcome is not known because of ``error``.
 
-        ``by`` takes the step; ``rejection`` describes the error. The reconciler's first check
-        follows after ``READ_LAG``. Raises :class:`InvalidTransitionError` if it was never sent.
+        ``by`` takes the step, by default the caller. The reconciler's first check follows after
+        ``READ_LAG``.
         """
-        self._require_sent()
-        return self._step(
-            "mark-unknown",
-            at,
-            by,
-            note=rejection.detail,
-            rejection=rejection,
-            pac_code=pac_code,
-            pac_message=pac_message,
-            next_check_at=at + _FIRST_PAUSE,
-        )
+        next_check_at = at + READ_LAG
+        return self._step("mark-unknown", at, by, next_check_at=next_check_at, **_from_error(error))
 
     def recount(self, at: datetime, by: str, trace: Trace) -> Contract:
         """Return a confirmed contract after a read of the issuer's stamps.
@@ -307,15 +245,16 @@ class Contract:
         its stamps. After ``READ_LAG``, any other count sets a warning. After a day without a
         count, the contract no longer waits for one.
         """
-        settled_at = self._require_settled()
-        counts = trace.stamps
+        if self.settled_at is None:
+            raise InvalidTransitionError(f"contract {self.id} is not settled")
+        age, counts = at - self.settled_at, trace.stamps
         contracted = None if counts is None else counts.contracted
         before = 0 if self.before is None else self.before.contracted
         expected = None if before is None else before + self.stamps
         is_included = contracted is not None and contracted == expected
         if trace.verdict is Verdict.DONE or is_included:
             return self._step("count", at, by, after=counts, awaits_count=False)
-        if contracted is not None and at - settled_at >= READ_LAG:
+        if contracted is not None and age >= READ_LAG:
             warning = None
             # If the PAC did not know the issuer before, there is no count to compare with.
             if self.before is not None and expected is not None:
@@ -323,32 +262,14 @@ class Contract:
                     f"The PAC confirmed {self.stamps:,} stamps: contracted was {before:,} before "
                     f"and is {contracted:,} now, not {expected:,}."
                 )
-            return self._step(
-                "count",
-                at,
-                by,
-                after=counts,
-                awaits_count=False,
-                warning=warning,
-                note=warning,
-                next_check_at=at,
-            )
-        if counts is None:
-            problem = trace.note
-        elif contracted is None:
-            problem = NO_CONTRACTED
-        else:
-            problem = "the count does not include the contract yet"
-        if at - settled_at >= ESCALATE_AFTER:
-            return self._step("count", at, by, awaits_count=False, note=problem)
-        return self._step(
-            "recount",
-            at,
-            by,
-            note=problem,
-            attempts=self.attempts + 1,
-            next_check_at=self._next_check(at, settled_at + READ_LAG),
-        )
+            changes = {"after": counts, "warning": warning, "note": warning, "next_check_at": at}
+            return self._step("count", at, by, awaits_count=False, **changes)
+        note = "the count does not include the contract yet"
+        if contracted is None:
+            note = trace.note if counts is None else NO_CONTRACTED
+        if age >= ESCALATE_AFTER:
+            return self._step("count", at, by, awaits_count=False, note=note)
+        return self._check_later("recount", at, by, note, self.settled_at + READ_LAG)
 
     def evaluate(
         self, at: datetime, trace: Trace, window: timedelta = VERIFICATION_WINDOW
@@ -362,7 +283,9 @@ class Contract:
 
         Within ``READ_LAG`` a trace proves nothing.
         """
-        sent_at = self._require_sent()
+        sent_at = self.sent_at
+        if sent_at is None:
+            raise InvalidTransitionError(f"contract {self.id} was never sent")
         window_passed = at - sent_at >= window
         verdict, note = trace.verdict, trace.note
         if at - sent_at < READ_LAG:
@@ -372,89 +295,50 @@ class Contract:
             verdict, note = Verdict.INCONCLUSIVE, NO_COUNT_BEFORE
         if verdict is Verdict.DONE:
             return self._step(
-                "confirm-by-count",
-                at,
-                RECONCILER,
-                note=note,
-                settled_at=at,
-                after=trace.stamps,
-                rejection=None,
+                "confirm-by-count", at, RECONCILER, note=note, after=trace.stamps, rejection=None
             )
         if window_passed and verdict is Verdict.NOT_DONE:
             rejection = _not_created(f"The PAC's counts have not changed except for usage: {note}.")
-            return self._step(
-                "reject-by-count",
-                at,
-                RECONCILER,
-                note=note,
-                settled_at=at,
-                after=trace.stamps,
-                rejection=rejection,
-            )
+            changes = {"note": note, "after": trace.stamps, "rejection": rejection}
+            return self._step("reject-by-count", at, RECONCILER, **changes)
         is_final = verdict is Verdict.AMBIGUOUS or (
             window_passed and verdict is Verdict.INCONCLUSIVE
         )
         if is_final or at - sent_at >= ESCALATE_AFTER:
-            return self.escalate(at, note)
-        return self._step(
-            "check",
-            at,
-            RECONCILER,
-            note=note,
-            attempts=self.attempts + 1,
-            next_check_at=self._next_check(at, sent_at + window),
-        )
-
-    def escalate(self, at: datetime, reason: str) -> Contract:
-        """Return it under review by a person, because no trace can decide."""
-        return self._step("escalate", at, RECONCILER, note=reason, next_check_at=at)
+            # A person decides, because no trace can.
+            return self._step("escalate", at, RECONCILER, note=note, next_check_at=at)
+        return self._check_later("check", at, RECONCILER, note, sent_at + window)
 
     def settle(self, at: datetime, outcome: str, by: str, reason: str) -> Contract:
         """Return it settled by a person; ``outcome`` is confirmed or rejected."""
-        if outcome == CONFIRMED:
-            return self._step(
-                "settle-confirmed",
-                at,
-                by,
-                note=reason,
-                settled_at=at,
-                rejection=None,
-                next_check_at=at,
-            )
-        return self._step(
-            "settle-rejected",
-            at,
-            by,
-            note=reason,
-            settled_at=at,
-            rejection=_not_created(f"Settled manually: {reason}"),
-            next_check_at=at,
-        )
+        rejection = None if outcome == CONFIRMED else _not_created(f"Settled manually: {reason}")
+        name = f"settle-{outcome}"
+        return self._step(name, at, by, note=reason, rejection=rejection, next_check_at=at)
 
-    def _next_check(self, at: datetime, settled_at: datetime) -> datetime:
-        doubled: timedelta = _FIRST_PAUSE * (1 << min(self.attempts + 1, 10))
-        pause = min(doubled, _MAX_PAUSE)
-        # Not later than the time from which an unchanged count is evidence.
-        return at + pause if settled_at <= at else min(at + pause, settled_at)
+    def _check_later(
+        self, name: str, at: datetime, by: str, note: str, decides_at: datetime
+    ) -> Contract:
+        """Return the contract after a check without a result; the pauses double up to an hour.
 
-    def _require_sent(self) -> datetime:
-        if self.sent_at is None:
-            raise InvalidTransitionError(f"contract {self.id} was never sent")
-        return self.sent_at
+        The next check is not later than ``decides_at``, from which a count is evidence.
+        """
+        attempts = self.attempts + 1
+        next_check_at = at + min(READ_LAG * (1 << min(attempts, 10)), _MAX_PAUSE)
+        if decides_at > at:
+            next_check_at = min(next_check_at, decides_at)
+        return self._step(name, at, by, note=note, attempts=attempts, next_check_at=next_check_at)
 
-    def _require_settled(self) -> datetime:
-        if self.settled_at is None:
-            raise InvalidTransitionError(f"contract {self.id} is not settled")
-        return self.settled_at
-
-    def _step(self, name: str, at: datetime, by: str, **changes: Any) -> Contract:
+    def _step(self, name: str, at: datetime, by: str | None = None, **changes: Any) -> Contract:
         start, end = TRANSITIONS[name]
         if self.status != start:
             raise InvalidTransitionError(f"a contract that is {self.status} cannot {name}")
-        changes = {"note": None, "next_check_at": self.next_check_at, **changes}
-        return replace(
-            self, status=end, step=name, at=at, by=by, version=self.version + 1, **changes
-        )
+        if name in _SENT and _SENT[name] != (self.sent_at is not None):
+            state = "sent already" if self.sent_at else "never sent"
+            raise InvalidTransitionError(f"a contract that was {state} cannot {name}")
+        if end in SETTLED and start not in SETTLED:
+            changes["settled_at"] = at
+        changes = {"note": None, "by": by or self.requested_by, **changes}
+        return replace(self, status=end, step=name, at=at, version=self.version + 1, **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,11 +389,8 @@ def id_lower_bound(at: datetime) -> str:
 def parse_state(value: str) -> str:
     """Return a contract's state. Raises ``parameter-invalid``."""
     if value not in STATES:
-        raise TimbresError(
-            PARAMETER_INVALID,
-            f"{quote_input(value)} is not a contract status: expected one of {', '.join(STATES)}.",
-            field="status",
-        )
+        expected = f"one of {', '.join(STATES)}"
+        raise invalid_value(PARAMETER_INVALID, value, "a contract status", expected, "status")
     return value
 
 
@@ -522,24 +403,16 @@ def parse_reference(value: object, field: str = "reference") -> str | None:
         return None
     text = value.strip() if isinstance(value, str) else ""
     if not 1 <= len(text) <= MAX_REFERENCE or not text.isprintable():
-        raise TimbresError(
-            PARAMETER_INVALID,
-            f"{quote_input(value)} is not a valid reference: expected 1 to {MAX_REFERENCE} "
-            "printable characters.",
-            field=field,
-        )
+        expected = f"1 to {MAX_REFERENCE} printable characters"
+        raise invalid_value(PARAMETER_INVALID, value, "a valid reference", expected, field)
     return text
 
 
 def parse_outcome(value: object) -> str:
     """Return a settlement's outcome. Raises ``parameter-invalid``."""
     if not isinstance(value, str) or value not in SETTLED:
-        raise TimbresError(
-            PARAMETER_INVALID,
-            f"{quote_input(value)} is not a valid outcome: "
-            f"expected one of {', '.join(sorted(SETTLED))}.",
-            field="outcome",
-        )
+        expected = f"one of {', '.join(sorted(SETTLED))}"
+        raise invalid_value(PARAMETER_INVALID, value, "a valid outcome", expected, "outcome")
     return value
 
 
@@ -559,6 +432,16 @@ def parse_reason(value: object) -> str:
 
 def _is_visible(character: str) -> bool:
     return unicodedata.category(character)[0] in "LNPS" and character not in _BLANK
+
+
+def _from_error(error: TimbresError) -> dict[str, Any]:
+    kind = error.problem_type
+    return {
+        "note": error.detail,
+        "rejection": Rejection(kind.code, kind.title, error.detail),
+        "pac_code": error.pac_code,
+        "pac_message": error.pac_message,
+    }
 
 
 def _not_created(reason: str) -> Rejection:

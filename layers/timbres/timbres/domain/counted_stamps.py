@@ -45,14 +45,13 @@ class CountedStamps:
         The count may end an alert, but only a run publishes one.
         """
         forecast = self._forecast((*self.recent, snapshot), thresholds)
+        has_ended = is_escalation(forecast.alert, self.notified_alert)
         return replace(
             self,
             stamps=snapshot.stamps,
             as_of=snapshot.at,
             forecast=forecast,
-            notified_alert=forecast.alert
-            if is_escalation(forecast.alert, self.notified_alert)
-            else self.notified_alert,
+            notified_alert=forecast.alert if has_ended else self.notified_alert,
         )
 
     def with_daily_count(
@@ -70,6 +69,7 @@ class CountedStamps:
         forecast = self._forecast(recent, thresholds)
         is_unknown = available_stamps(snapshot.stamps) is None and not snapshot.stamps.unlimited
         alert = self.notified_alert if is_unknown else forecast.alert
+        is_worse = is_escalation(self.notified_alert, alert)
         return replace(
             self,
             stamps=snapshot.stamps,
@@ -78,9 +78,7 @@ class CountedStamps:
             recent=recent,
             counted_on=day,
             notified_alert=alert,
-            notified_by_run=run
-            if is_escalation(self.notified_alert, alert)
-            else self.notified_by_run,
+            notified_by_run=run if is_worse else self.notified_by_run,
         )
 
     def is_counted_on(self, day: date) -> bool:

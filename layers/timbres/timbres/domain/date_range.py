@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 
-from timbres.domain.text import quote_input
+from timbres.domain.text import invalid_value
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
 MAX_DAYS = 400
@@ -18,10 +18,9 @@ def parse_date_range(first: str | None, last: str | None, today: date) -> tuple[
 
     Raises ``parameter-invalid`` for an invalid date, ``from`` after ``to``, or over 400 days.
     """
-    end = today if last is None else _parse_day(last, "to")
-    begin = end - _DEFAULT if first is None else _parse_day(first, "from")
-    if begin > end:
-        raise TimbresError(PARAMETER_INVALID, f"from ({begin}) is after to ({end}).", field="from")
+    begin, end = parse_open_range(first, str(today) if last is None else last)
+    end = end or today
+    begin = begin or end - _DEFAULT
     if (end - begin).days >= MAX_DAYS:
         raise TimbresError(PARAMETER_INVALID, f"Expected at most {MAX_DAYS} days.", field="from")
     return begin, end
@@ -32,25 +31,20 @@ def parse_open_range(first: str | None, last: str | None) -> tuple[date | None, 
 
     Raises ``parameter-invalid`` for an invalid date, or ``from`` after ``to``.
     """
-    begin = None if first is None else _parse_day(first, "from")
-    end = None if last is None else _parse_day(last, "to")
+    begin, end = _parse_day(first, "from"), _parse_day(last, "to")
     if begin and end and begin > end:
         raise TimbresError(PARAMETER_INVALID, f"from ({begin}) is after to ({end}).", field="from")
     return begin, end
 
 
-def _parse_day(text: str, field: str) -> date:
+def _parse_day(text: str | None, field: str) -> date | None:
+    if text is None:
+        return None
     try:
-        if not _FORM.fullmatch(text):
-            raise ValueError
-        day = date.fromisoformat(text)
         # The default range before it must be a valid range, too.
-        if day.year < 2011:
-            raise ValueError
+        if _FORM.fullmatch(text) and (day := date.fromisoformat(text)).year >= 2011:
+            return day
     except ValueError:
-        raise TimbresError(
-            PARAMETER_INVALID,
-            f"{quote_input(text)} is not a valid date: expected YYYY-MM-DD, 2011 or later.",
-            field=field,
-        ) from None
-    return day
+        pass
+    expected = "YYYY-MM-DD, 2011 or later"
+    raise invalid_value(PARAMETER_INVALID, text, "a valid date", expected, field)

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import NewType
 
-from timbres.domain.text import quote_input
+from timbres.domain.text import invalid_value
 from timbres.errors import RFC_GENERIC, RFC_INVALID, TimbresError
 
 Rfc = NewType("Rfc", str)
@@ -15,6 +15,9 @@ Rfc = NewType("Rfc", str)
 _ALPHABET = re.compile(r"[A-Za-z&Ññ0-9]*")
 _T_RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
 _AMPERSAND = re.compile("&amp;", re.IGNORECASE)
+_EXPECTED = (
+    "3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD and 3 characters; for example A&D061009TY8"
+)
 GENERIC = frozenset({Rfc("XAXX010101000"), Rfc("XEXX010101000")})
 
 
@@ -27,12 +30,7 @@ def parse_rfc(text: object, field: str = "rfc") -> Rfc:
         raise TimbresError(RFC_INVALID, "An RFC is a text of 12 or 13 characters.", field=field)
     rfc = normalize_rfc(text)
     if not is_rfc(rfc):
-        raise TimbresError(
-            RFC_INVALID,
-            f"{quote_input(text)} is not a valid RFC: expected 3 or 4 letters (A-Z, Ñ, &), a date "
-            "as YYMMDD and 3 characters; for example A&D061009TY8.",
-            field=field,
-        )
+        raise invalid_value(RFC_INVALID, text, "a valid RFC", _EXPECTED, field)
     return Rfc(rfc)
 
 
@@ -55,9 +53,6 @@ def parse_issuer(text: object, field: str = "rfc") -> Rfc:
     """Return an RFC that can issue invoices. Raises ``rfc-invalid`` or ``rfc-generic``."""
     rfc = parse_rfc(text, field)
     if rfc in GENERIC:
-        raise TimbresError(
-            RFC_GENERIC,
-            f"{rfc} is the RFC of the public or of foreigners; stamps belong to an issuer.",
-            field=field,
-        )
+        detail = f"{rfc} is the RFC of the public or of foreigners; stamps belong to an issuer."
+        raise TimbresError(RFC_GENERIC, detail, field=field)
     return rfc

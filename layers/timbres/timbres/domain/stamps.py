@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timbres.domain.text import quote_input
-from timbres.errors import STAMPS_INVALID, TimbresError
+from timbres.domain.text import invalid_value
+from timbres.errors import STAMPS_INVALID
 
 # No issuer needs more in years: a larger number is a typing error.
 MAX_STAMPS = 1_000_000
@@ -27,9 +27,14 @@ class Stamps:
     unlimited: bool = False
 
     @property
+    def counts(self) -> dict[str, int | None]:
+        """The three counts by name."""
+        return {name: getattr(self, name) for name in ("contracted", "used", "available")}
+
+    @property
     def is_unknown(self) -> bool:
         """Whether the PAC returned no count."""
-        return not self.unlimited and (self.contracted, self.used, self.available) == (None,) * 3
+        return not self.unlimited and set(self.counts.values()) == {None}
 
     @property
     def has_no_contract(self) -> bool:
@@ -47,10 +52,6 @@ def parse_stamps(value: object, field: str = "stamps") -> int:
     Raises ``stamps-invalid`` for any other value, for example 500.0 or "500".
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_STAMPS:
-        raise TimbresError(
-            STAMPS_INVALID,
-            f"{quote_input(value)} is not a valid number of stamps: expected a whole number "
-            f"from 1 to {MAX_STAMPS}, without decimals or quotes.",
-            field=field,
-        )
+        expected = f"a whole number from 1 to {MAX_STAMPS}, without decimals or quotes"
+        raise invalid_value(STAMPS_INVALID, value, "a valid number of stamps", expected, field)
     return value

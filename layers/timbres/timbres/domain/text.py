@@ -7,6 +7,8 @@ import re
 from decimal import Decimal
 from email.message import Message
 
+from timbres.errors import ProblemType, TimbresError
+
 _MAX_QUOTED_LENGTH = 40
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -29,6 +31,14 @@ def quote_input(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     printable = "".join(c if c.isprintable() else "?" for c in text[:_MAX_QUOTED_LENGTH])
     return f"'{printable}'" + ("…" if len(text) > _MAX_QUOTED_LENGTH else "")
+
+
+def invalid_value(
+    problem_type: ProblemType, value: object, kind: str, expected: str, field: str
+) -> TimbresError:
+    """Return the error of a value that is not ``kind``, for example ``a valid RFC``."""
+    detail = f"{quote_input(value)} is not {kind}: expected {expected}."
+    return TimbresError(problem_type, detail, field=field)
 
 
 def charset_of(head: bytes, content_type: str) -> str | None:

@@ -67,11 +67,7 @@ def trace_by_count(before: Stamps | None, now: Stamps, stamps: int) -> Trace:
 
 
 def _describe(stamps: Stamps) -> str:
-    counts = (
-        ("contracted", stamps.contracted),
-        ("used", stamps.used),
-        ("available", stamps.available),
-    )
+    counts = stamps.counts.items()
     return ", ".join(f"{name} {'?' if n is None else format(n, ',')}" for name, n in counts)
 
 

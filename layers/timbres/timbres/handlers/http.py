@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc, parse_rfc
-from timbres.domain.text import charset_of, quote_input
+from timbres.domain.text import charset_of, invalid_value, quote_input
 from timbres.errors import (
     AWS_SERVICE_UNAVAILABLE,
     BODY_INVALID,
@@ -63,7 +63,15 @@ class HttpHandler:
         """
         self.deadline = invocation_deadline(context)
         try:
-            return self._handle(event, context, on_schedule)
+            if "httpMethod" in event:
+                _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
+                return self._resolver.resolve(without_base_path(event), context)
+            if on_schedule is None:
+                raise ValueError("this function has no schedule")
+            # An EventBridge rule puts its input under detail; a schedule sends it as the event.
+            result = on_schedule(event.get("detail", event))
+            logger.info("scheduled run", extra={"result": result})
+            return result
         finally:
             metrics.flush()
 
@@ -73,15 +81,8 @@ class HttpHandler:
         Raises ``parameter-invalid`` for an unknown or duplicate parameter.
         """
         parameters = self._event.resolved_query_string_parameters
+        self._reject_unknown(*names)
         for name, values in parameters.items():
-            if name not in names:
-                expected = f"expected {', '.join(names)}" if names else "expected none"
-                raise TimbresError(
-                    PARAMETER_INVALID,
-                    f"Unknown parameter: {quote_input(name)}; {expected}. "
-                    "Encode & in a value as %26.",
-                    field=_field(name),
-                )
             if len(values) > 1:
                 raise TimbresError(PARAMETER_INVALID, f"Duplicate parameter: {name}.", field=name)
         query = {name: next(iter(parameters.get(name, ())), None) for name in names}
@@ -93,9 +94,16 @@ class HttpHandler:
         values = self._event.resolved_query_string_parameters.get(name, [])
         if len(values) < 2:
             self.query_params(name)
-        elif self._event.resolved_query_string_parameters.keys() != {name}:
-            raise TimbresError(PARAMETER_INVALID, f"Unknown parameter; expected {name}.")
+        self._reject_unknown(name)
         return list(values)
+
+    def _reject_unknown(self, *names: str) -> None:
+        for name in self._event.resolved_query_string_parameters:
+            if name not in names:
+                expected = f"expected {', '.join(names)}" if names else "expected none"
+                detail = f"Unknown parameter: {quote_input(name)}; {expected}. "
+                detail += "Encode & in a value as %26."
+                raise TimbresError(PARAMETER_INVALID, detail, field=_field(name))
 
     def page_limit(self, text: str | None, maximum: int) -> int:
         """Return the number of items of a page, by default ``maximum``.
@@ -105,11 +113,8 @@ class HttpHandler:
         if text is None:
             return maximum
         if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= maximum:
-            raise TimbresError(
-                PARAMETER_INVALID,
-                f"{quote_input(text)} is not a valid limit: expected 1 to {maximum}.",
-                field="limit",
-            )
+            expected = f"1 to {maximum}"
+            raise invalid_value(PARAMETER_INVALID, text, "a valid limit", expected, "limit")
         return int(text)
 
     def json_body(self, *names: str, optional: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -128,23 +133,15 @@ class HttpHandler:
         except TimbresError:
             raise
         except (ValueError, RecursionError):
-            raise TimbresError(
-                BODY_INVALID, f"The body is not valid JSON: {expected}.", field="body"
-            ) from None
+            raise _body_error(f"The body is not valid JSON: {expected}.") from None
         if not isinstance(value, dict):
-            raise TimbresError(
-                BODY_INVALID, f"The body is not a JSON object: {expected}.", field="body"
-            )
+            raise _body_error(f"The body is not a JSON object: {expected}.")
         for name in names:
             if name not in value:
-                raise TimbresError(BODY_INVALID, f"{name} is missing: {expected}.", field=name)
+                raise _body_error(f"{name} is missing: {expected}.", name)
         for name in value:
             if name not in (*names, *optional):
-                raise TimbresError(
-                    BODY_INVALID,
-                    f"{quote_input(name)} is not known: {expected}.",
-                    field=_field(name),
-                )
+                raise _body_error(f"{quote_input(name)} is not known: {expected}.", name)
         _append_log_key("rfc", value.get("rfc"))
         return value
 
@@ -161,10 +158,8 @@ class HttpHandler:
         try:
             return media_type, raw.decode(charset)
         except UnicodeDecodeError:
-            raise TimbresError(
-                BODY_INVALID,
-                f"The body is not valid {charset.upper()}: save it as UTF-8 and send it again.",
-                field="body",
+            raise _body_error(
+                f"The body is not valid {charset.upper()}: save it as UTF-8 and send it again."
             ) from None
 
     def idempotency_key(self) -> str:
@@ -195,45 +190,23 @@ class HttpHandler:
         """Return the IAM ARN of the caller that signed the request."""
         return self._event.request_context.identity.user_arn or "unknown"
 
-    def _handle(
-        self, event: dict[str, Any], context: Any, on_schedule: ScheduleHandler | None
-    ) -> dict[str, Any]:
-        if "httpMethod" in event:
-            _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
-            return self._resolver.resolve(without_base_path(event), context)
-        if on_schedule is None:
-            raise ValueError("this function has no schedule")
-        # An EventBridge rule puts its input under detail; a schedule sends it as the event.
-        payload = event.get("detail", event)
-        result = on_schedule(payload)
-        logger.info("scheduled run", extra={"result": result})
-        return result
-
     @property
     def _event(self) -> APIGatewayProxyEvent:
         return self._resolver.current_event
 
     def _body_within(self, max_bytes: int) -> bytes:
-        raw = self._raw_body()
-        if len(raw) > max_bytes:
-            raise TimbresError(
-                BODY_TOO_LARGE,
-                f"The body has {len(raw):,} bytes; expected {max_bytes:,} at most.",
-                field="body",
-            )
-        return raw
-
-    def _raw_body(self) -> bytes:
         text = self._event.body or ""
-        if not self._event.is_base64_encoded:
-            return text.encode("utf-8", "surrogatepass")
-        try:
-            # Powertools' decoded_body ignores invalid characters.
-            return base64.b64decode(text, validate=True)
-        except ValueError:
-            raise TimbresError(
-                BODY_INVALID, "The body is not valid base64.", field="body"
-            ) from None
+        raw = text.encode("utf-8", "surrogatepass")
+        if self._event.is_base64_encoded:
+            try:
+                # Powertools' decoded_body ignores invalid characters.
+                raw = base64.b64decode(text, validate=True)
+            except ValueError:
+                raise _body_error("The body is not valid base64.") from None
+        if len(raw) > max_bytes:
+            detail = f"The body has {len(raw):,} bytes; expected {max_bytes:,} at most."
+            raise TimbresError(BODY_TOO_LARGE, detail, field="body")
+        return raw
 
     def _headers(self, name: str) -> list[str]:
         """Return the values of every header with this name, in any case."""
@@ -242,13 +215,8 @@ class HttpHandler:
         headers: Mapping[str, list[str]] = event.get("multiValueHeaders") or {
             key: [value] for key, value in (event.get("headers") or {}).items()
         }
-        return [
-            str(value).strip()
-            for key, values in headers.items()
-            if key.lower() == name.lower()
-            for value in values or ()
-            if value is not None
-        ]
+        found = (values or () for key, values in headers.items() if key.lower() == name.lower())
+        return [str(value).strip() for values in found for value in values if value is not None]
 
     def _on_exception(self, error: Exception) -> Response[str]:
         if isinstance(error, TimbresError):
@@ -260,32 +228,24 @@ class HttpHandler:
         metrics.add_count("InternalErrors")
         if isinstance(error, BotoCoreError | ClientError):
             logger.error("an AWS service failed: %s", describe_aws_error(error))
-            return self._problem_response(
-                TimbresError(
-                    AWS_SERVICE_UNAVAILABLE,
-                    "A dependency is unavailable. Repeat the request; for a contract, with the "
-                    "same Idempotency-Key.",
-                )
-            )
+            detail = "A dependency is unavailable. Repeat the request; for a contract, with the "
+            detail += "same Idempotency-Key."
+            return self._problem_response(TimbresError(AWS_SERVICE_UNAVAILABLE, detail))
         logger.error("unhandled exception", exc_info=error)
-        return self._problem_response(
-            TimbresError(INTERNAL_ERROR, "An unexpected error occurred; the log has its details.")
-        )
+        detail = "An unexpected error occurred; the log has its details."
+        return self._problem_response(TimbresError(INTERNAL_ERROR, detail))
 
     def _not_found(self, _error: NotFoundError) -> Response[str]:
         route = f"{self._event.http_method} {quote_input(self._event.path)}"
         return self._problem_response(TimbresError(ROUTE_NOT_FOUND, f"Route not found: {route}."))
 
     def _problem_response(self, error: TimbresError) -> Response[str]:
-        context = self._resolver.lambda_context
-        request_id = str(getattr(context, "aws_request_id", ""))
-        headers = {}
-        if error.retry_after is not None:
-            headers["Retry-After"] = str(error.retry_after)
+        request_id = str(getattr(self._resolver.lambda_context, "aws_request_id", ""))
+        wait = error.retry_after
         return json_response(
             problem.status_code(error.problem_type.code),
             problem.problem_document(error, request_id),
-            headers,
+            {} if wait is None else {"Retry-After": str(wait)},
             media_type=problem.MEDIA_TYPE,
         )
 
@@ -342,6 +302,10 @@ def json_response(
     )
 
 
+def _body_error(detail: str, member: str = "body") -> TimbresError:
+    return TimbresError(BODY_INVALID, detail, field=_field(member))
+
+
 def _field(name: str) -> str:
     """Return a caller's text, shortened and made printable."""
     return "".join(c if c.isprintable() else "?" for c in name[:40])
@@ -357,9 +321,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for name, member in pairs:
         if name in value:
-            raise TimbresError(
-                BODY_INVALID, f"Duplicate member: {quote_input(name)}.", field=_field(name)
-            )
+            raise _body_error(f"Duplicate member: {quote_input(name)}.", name)
         value[name] = member
     return value
 

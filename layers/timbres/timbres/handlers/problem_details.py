@@ -10,60 +10,28 @@ from timbres.schemas.errors import pac_to_dict
 
 MEDIA_TYPE = "application/problem+json"
 
-# The HTTP status of each error code.
-STATUS_CODES = {
-    "account-credentials-on-trial": 503,
-    "account-login-changed": 409,
-    "account-misconfigured": 409,
-    "account-stamps-exhausted": 409,
-    "account-unknown": 404,
-    "account-unreadable": 409,
-    "answer-too-large": 422,
-    "body-invalid": 400,
-    "body-too-large": 413,
-    "contract-duplicate": 409,
-    "contract-in-flight": 409,
-    "contract-not-bought": 409,
-    "contract-not-found": 404,
-    "contract-not-under-review": 409,
-    "contract-pending": 409,
-    "day-over-limit": 422,
-    "environment-mismatch": 409,
-    "format-unsupported": 400,
-    "idempotency-key-invalid": 400,
-    "idempotency-key-reused": 422,
-    "internal-error": 500,
-    "issuer-new": 422,
-    "issuer-not-registered": 404,
-    "issuer-stamps-exhausted": 409,
-    "issuer-unknown": 404,
-    "issuers-invalid": 422,
-    "link-unknown": 404,
-    "mail-not-found": 404,
-    "month-invalid": 400,
-    "operation-unsupported": 422,
-    "out-of-time": 503,
-    "pac-credentials-rejected": 502,
-    "pac-endpoint-not-found": 502,
-    "pac-error": 502,
-    "pac-permission-denied": 403,
-    "pac-protocol-error": 502,
-    "pac-rejected-request": 502,
-    "pac-timeout": 504,
-    "pac-unavailable": 503,
-    "pac-unreachable": 503,
-    "parameter-invalid": 400,
-    "report-failed": 409,
-    "report-not-found": 404,
-    "rfc-generic": 422,
-    "rfc-invalid": 400,
-    "route-not-found": 404,
-    "run-not-found": 404,
-    "stamps-invalid": 400,
-    "stamps-over-limit": 422,
-    "storage-unavailable": 503,
-    "transaction-limit-exceeded": 422,
+_CODES = {
+    400: "body-invalid format-unsupported idempotency-key-invalid month-invalid "
+    "parameter-invalid rfc-invalid stamps-invalid",
+    403: "pac-permission-denied",
+    404: "account-unknown contract-not-found issuer-not-registered issuer-unknown link-unknown "
+    "mail-not-found report-not-found route-not-found run-not-found",
+    409: "account-login-changed account-misconfigured account-stamps-exhausted "
+    "account-unreadable contract-duplicate contract-in-flight contract-not-bought "
+    "contract-not-under-review contract-pending environment-mismatch "
+    "issuer-stamps-exhausted report-failed",
+    413: "body-too-large",
+    422: "answer-too-large day-over-limit idempotency-key-reused issuer-new issuers-invalid "
+    "operation-unsupported rfc-generic stamps-over-limit transaction-limit-exceeded",
+    500: "internal-error",
+    502: "pac-credentials-rejected pac-endpoint-not-found pac-error pac-protocol-error "
+    "pac-rejected-request",
+    503: "account-credentials-on-trial out-of-time pac-unavailable pac-unreachable "
+    "storage-unavailable",
+    504: "pac-timeout",
 }
+# The HTTP status of each error code.
+STATUS_CODES = {code: status for status, codes in _CODES.items() for code in codes.split()}
 
 
 def status_code(code: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from timbres.domain.account import Account, Pac, parse_account, parse_account_name
+from timbres.domain.account import Account, Pac, is_account_name, parse_account, parse_account_name
 from timbres.errors import ACCOUNT_NOT_FOUND, ACCOUNT_UNREADABLE, TimbresError
 
 # A changed secret is used within a minute, without a call to AWS per request.
@@ -63,19 +63,12 @@ class AccountRepository:
 
     def list_names(self) -> list[str]:
         """Return the sorted names of all accounts; secrets with an invalid name are left out."""
-        names = set()
         pages = self._secrets.get_paginator("list_secrets").paginate(
             Filters=[{"Key": "name", "Values": [self._prefix]}]
         )
-        for page in pages:
-            for secret in page["SecretList"]:
-                name = secret["Name"]
-                if name.startswith(self._prefix):
-                    try:
-                        names.add(parse_account_name(name.removeprefix(self._prefix)))
-                    except TimbresError:
-                        continue
-        return sorted(names)
+        names = [secret["Name"] for page in pages for secret in page["SecretList"]]
+        found = {name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)}
+        return sorted(filter(is_account_name, found))
 
     def _get_cached(self, name: str) -> Account | None:
         at, account = self._cache.get(name, (0.0, None))
@@ -86,20 +79,19 @@ class AccountRepository:
             secret = self._secrets.get_secret_value(SecretId=self._prefix + name)
         except ClientError as error:
             code = error.response["Error"]["Code"]
+            secret_name = self._prefix + name
             if code in _NOT_FOUND:
-                raise TimbresError(
-                    ACCOUNT_NOT_FOUND,
-                    f"Account {name} does not exist: secret {self._prefix}{name} was not found.",
-                    field="account",
-                ) from None
-            if code in _UNREADABLE:
-                raise TimbresError(
-                    ACCOUNT_UNREADABLE,
-                    f"AWS cannot read secret {self._prefix}{name} ({code}): check the secret's "
-                    "policy and its KMS key.",
-                    field="account",
-                ) from None
-            raise
+                problem_type = ACCOUNT_NOT_FOUND
+                detail = f"Account {name} does not exist: secret {secret_name} was not found."
+            elif code in _UNREADABLE:
+                problem_type = ACCOUNT_UNREADABLE
+                detail = (
+                    f"AWS cannot read secret {secret_name} ({code}): check the secret's policy "
+                )
+                detail += "and its KMS key."
+            else:
+                raise
+            raise TimbresError(problem_type, detail, field="account") from None
         return parse_account(
             name,
             secret.get("SecretString", ""),

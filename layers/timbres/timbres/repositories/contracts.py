@@ -39,13 +39,17 @@ from timbres.repositories.dynamodb import (
     decode_cursor,
     deserialize,
     encode_cursor,
+    get_item,
+    query_all,
     serialize,
+    start_after,
     transact_write,
 )
 
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
 MAX_PAGE = 100
 _OPEN = "open"
+_BETWEEN = "account = :account AND entry BETWEEN :first AND :last"
 _ISSUER = "issuer"
 # Index of the day's stamps in the transaction that creates a contract.
 _DAY = 3
@@ -109,26 +113,14 @@ class ContractRepository:
         day's stamps. Of concurrent requests, one succeeds; the others return its contract.
         """
         account, key = contract.account, contract.idempotency_key
-        items = [
+        key_item = {"contract_id": contract.id, "body_hash": body_hash}
+        items = (
             _item(contract) | {"history": [_history_item(contract)]},
-            {
-                "account": account,
-                "entry": self._key_entry(key),
-                "contract_id": contract.id,
-                "body_hash": body_hash,
-            },
+            {"account": account, "entry": _key_entry(key)} | key_item,
             _lock_key(contract) | {"contract_id": contract.id, "of_account": account},
-        ]
-        steps: list[Item] = [
-            {
-                "Put": {
-                    "TableName": self._table,
-                    "Item": serialize(item),
-                    "ConditionExpression": "attribute_not_exists(entry)",
-                }
-            }
-            for item in items
-        ]
+        )
+        is_new = {"TableName": self._table, "ConditionExpression": "attribute_not_exists(entry)"}
+        steps: list[Item] = [{"Put": is_new | {"Item": serialize(item)}} for item in items]
         room = max_per_day - contract.stamps
         day = self._day(contract, contract.stamps)
         # A day without an item permits the limit, but not more.
@@ -170,7 +162,7 @@ class ContractRepository:
 
     def find_by_key(self, account: str, key: str, body_hash: str) -> ContractConflict | None:
         """Return the contract of an Idempotency-Key, or None."""
-        item = self._get(account, self._key_entry(key))
+        item = self._get(account, _key_entry(key))
         contract = self.get(account, item["contract_id"]) if item else None
         if item is None or contract is None:
             return None
@@ -196,16 +188,10 @@ class ContractRepository:
         yield from self._query_open("#open = :open AND look_at <= :at", {":at": _utc(at)})
 
     def _query_open(self, condition: str, values: Item | None = None) -> Iterator[tuple[str, str]]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            IndexName=_OPEN,
-            KeyConditionExpression=condition,
-            ExpressionAttributeNames={"#open": "open"},
-            ExpressionAttributeValues=serialize({":open": _OPEN, **(values or {})}),
-        )
-        for page in pages:
-            for item in map(deserialize, page["Items"]):
-                yield item["account"], item["entry"].removeprefix("contract#")
+        operands = {":open": _OPEN, **(values or {})}
+        options = {"IndexName": _OPEN, "ExpressionAttributeNames": {"#open": "open"}}
+        for item in query_all(self._dynamodb, self._table, condition, operands, **options):
+            yield item["account"], item["entry"].removeprefix("contract#")
 
     def oldest_open(self) -> Contract | None:
         """Return the open contract that was created first, or None."""
@@ -233,28 +219,24 @@ class ContractRepository:
         if criteria.key is not None:
             found = self.find_by_key(account, criteria.key, "")
             return [found.contract] if found and criteria.matches(found.contract) else [], None
-        names: dict[str, str] = {}
+        filters = {name: getattr(criteria, name) for name in ("rfc", "status", "reference")}
+        filters = {name: value for name, value in filters.items() if value is not None}
         values: Item = {":account": account, ":first": first, ":last": last_entry}
-        filters = []
-        for name in ("rfc", "status", "reference"):
-            if (value := getattr(criteria, name)) is not None:
-                filters.append(f"#{name} = :{name}")
-                names[f"#{name}"], values[f":{name}"] = name, value
         query: Item = {
             "TableName": self._table,
-            "KeyConditionExpression": "account = :account AND entry BETWEEN :first AND :last",
-            "ExpressionAttributeValues": serialize(values),
+            "KeyConditionExpression": _BETWEEN,
+            "ExpressionAttributeValues": serialize(
+                values | {f":{name}": value for name, value in filters.items()}
+            ),
             "ScanIndexForward": False,
             "Limit": limit,
             "ConsistentRead": True,
         }
         if filters:
-            query |= {
-                "FilterExpression": " AND ".join(filters),
-                "ExpressionAttributeNames": names,
-            }
+            query["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in filters)
+            query["ExpressionAttributeNames"] = {f"#{name}": name for name in filters}
         while True:
-            page = self._dynamodb.query(**query, **({"ExclusiveStartKey": last} if last else {}))
+            page = self._dynamodb.query(**query, **start_after(last))
             contracts = [_contract(deserialize(item)) for item in page["Items"]]
             last = page.get("LastEvaluatedKey")
             # With a filter, a page may be empty although it is not the last.
@@ -263,84 +245,59 @@ class ContractRepository:
 
     def list_between(self, account: str, first: datetime, last: datetime) -> Iterator[Contract]:
         """Yield the contracts created from ``first`` until ``last``, the oldest first."""
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="account = :account AND entry BETWEEN :first AND :last",
-            ExpressionAttributeValues=serialize(
-                {
-                    ":account": account,
-                    ":first": f"contract#{id_lower_bound(first)}",
-                    ":last": f"contract#{id_lower_bound(last)}",
-                }
-            ),
+        bounds = {":first": _first_entry(first), ":last": _first_entry(last)}
+        yield from map(
+            _contract,
+            query_all(self._dynamodb, self._table, _BETWEEN, {":account": account, **bounds}),
         )
-        for page in pages:
-            for item in page["Items"]:
-                yield _contract(deserialize(item))
 
     def list_expiries(self, account: str, today: date) -> Iterator[tuple[str, Expiry]]:
         """Yield RFC and expiry of an account's confirmed contracts; some may have expired."""
-        yield from self._query_expiries("account = :account AND entry >= :first", today, account)
+        return self._query_expiries("account = :account", today, {":account": account})
 
     def list_expiries_of_issuer(self, account: Account, rfc: Rfc, today: date) -> Iterator[Expiry]:
         """Yield the expiry of each confirmed contract of an issuer; some may have expired.
 
         Another account's contract with the same login at the PAC is included.
         """
-        expiries = self._query_expiries(
-            "rfc = :rfc AND entry >= :first",
-            today,
-            account.name,
-            {":rfc": rfc, ":login": account.login},
-        )
-        yield from (expiry for _, expiry in expiries)
+        operands = {":rfc": rfc, ":account": account.name, ":login": account.login}
+        also = " AND (account = :account OR login = :login)"
+        found = self._query_expiries("rfc = :rfc", today, operands, also, IndexName=_ISSUER)
+        return (expiry for _, expiry in found)
 
     def _query_expiries(
-        self, condition: str, today: date, account: str, of_issuer: Item | None = None
+        self, condition: str, today: date, operands: Item, also: str = "", **options: Any
     ) -> Iterator[tuple[str, Expiry]]:
-        query: Item = {
-            "TableName": self._table,
-            "KeyConditionExpression": condition,
-            "FilterExpression": "#status = :confirmed",
-            "ProjectionExpression": "rfc, stamps, created_at",
-            "ExpressionAttributeNames": {"#status": "status"},
-            "ExpressionAttributeValues": serialize(
-                {
-                    ":account": account,
-                    ":first": f"contract#{id_lower_bound(oldest_creation(today))}",
-                    ":confirmed": CONFIRMED,
-                    **(of_issuer or {}),
-                }
-            ),
-        }
-        if of_issuer is not None:
-            query["IndexName"] = _ISSUER
-            query["FilterExpression"] += " AND (account = :account OR login = :login)"
-        for page in self._dynamodb.get_paginator("query").paginate(**query):
-            for item in map(deserialize, page["Items"]):
-                created_at = datetime.fromisoformat(item["created_at"])
-                yield item["rfc"], Expiry(expiry_day(created_at), item["stamps"])
+        first = _first_entry(oldest_creation(today))
+        items = query_all(
+            self._dynamodb,
+            self._table,
+            f"{condition} AND entry >= :first",
+            {":first": first, ":confirmed": CONFIRMED, **operands},
+            FilterExpression=f"#status = :confirmed{also}",
+            ProjectionExpression="rfc, stamps, created_at",
+            ExpressionAttributeNames={"#status": "status"},
+            **options,
+        )
+        for item in items:
+            created_at = datetime.fromisoformat(item["created_at"])
+            yield item["rfc"], Expiry(expiry_day(created_at), item["stamps"])
 
     def mark_expiry_published(self, contracts: Sequence[Contract]) -> None:
         """Record that the coming expiry of up to 100 contracts was published, of all or of none.
 
         Changes nothing if another function has recorded it for one of them.
         """
+        operands = {":none": [], ":published": [CONTRACTS_EXPIRING], ":event": CONTRACTS_EXPIRING}
         update = {
+            "TableName": self._table,
             "UpdateExpression": "SET announced = list_append("
             "if_not_exists(announced, :none), :published)",
             "ConditionExpression": "attribute_exists(entry) AND NOT contains(announced, :event)",
-            "ExpressionAttributeValues": serialize(
-                {":none": [], ":published": [CONTRACTS_EXPIRING], ":event": CONTRACTS_EXPIRING}
-            ),
+            "ExpressionAttributeValues": serialize(operands),
         }
-        keys = (
-            {"account": contract.account, "entry": f"contract#{contract.id}"}
-            for contract in contracts
-        )
-        steps = [
-            {"Update": {"TableName": self._table, "Key": serialize(key), **update}} for key in keys
-        ]
+        keys = ({"account": one.account, "entry": f"contract#{one.id}"} for one in contracts)
+        steps = [{"Update": update | {"Key": serialize(key)}} for key in keys]
         transact_write(self._dynamodb, steps)
 
     def save(self, before: Contract, after: Contract) -> bool:
@@ -352,16 +309,10 @@ class ContractRepository:
         """
         steps = [self._update(before, after, _history_item(after))]
         if before.holds_issuer and not after.holds_issuer and after.login is not None:
-            steps.append(
-                {
-                    "Delete": {
-                        "TableName": self._table,
-                        "Key": serialize(_lock_key(after)),
-                        "ConditionExpression": "contract_id = :id",
-                        "ExpressionAttributeValues": serialize({":id": after.id}),
-                    }
-                }
-            )
+            lock = {"TableName": self._table, "Key": serialize(_lock_key(after))}
+            condition = {"ConditionExpression": "contract_id = :id"}
+            operands = {"ExpressionAttributeValues": serialize({":id": after.id})}
+            steps.append({"Delete": lock | condition | operands})
         if after.status == REJECTED and after.login is not None:
             steps.append(self._day(after, -after.stamps))
         return not transact_write(self._dynamodb, steps)
@@ -380,22 +331,20 @@ class ContractRepository:
     def _update(self, before: Contract, after: Contract, history_item: Item | None) -> Item:
         old, item = _item(before), _item(after)
         changed = {k: v for k, v in item.items() if v != old[k]}
+        removed = ", ".join(f"#{k}" for k, v in changed.items() if v is None)
         sets = [f"#{k} = :{k}" for k, v in changed.items() if v is not None]
-        removed = [f"#{k}" for k, v in changed.items() if v is None]
         names = {f"#{k}": k for k in (*changed, "version")}
-        values = {f":{k}": v for k, v in changed.items() if v is not None}
-        values[":stored_version"] = before.version
+        # None is not serialized.
+        values = {f":{k}": v for k, v in changed.items()} | {":stored_version": before.version}
         if history_item is not None:
             sets.append("#history = list_append(#history, :history_item)")
             names["#history"], values[":history_item"] = "history", [history_item]
-        expression = f"SET {', '.join(sets)}"
-        if removed:
-            expression += f" REMOVE {', '.join(removed)}"
         return {
             "Update": {
                 "TableName": self._table,
                 "Key": serialize({"account": after.account, "entry": item["entry"]}),
-                "UpdateExpression": expression,
+                "UpdateExpression": f"SET {', '.join(sets)}"
+                + (f" REMOVE {removed}" if removed else ""),
                 "ConditionExpression": "#version = :stored_version",
                 "ExpressionAttributeNames": names,
                 "ExpressionAttributeValues": serialize(values),
@@ -413,16 +362,15 @@ class ContractRepository:
         }
 
     def _get(self, account: str, entry: str) -> Item | None:
-        response = self._dynamodb.get_item(
-            TableName=self._table,
-            Key=serialize({"account": account, "entry": entry}),
-            ConsistentRead=True,
-        )
-        return deserialize(response["Item"]) if "Item" in response else None
+        return get_item(self._dynamodb, self._table, {"account": account, "entry": entry})
 
-    @staticmethod
-    def _key_entry(key: str) -> str:
-        return f"key#{hashlib.sha256(key.encode()).hexdigest()}"
+
+def _key_entry(key: str) -> str:
+    return f"key#{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _first_entry(at: datetime) -> str:
+    return f"contract#{id_lower_bound(at)}"
 
 
 def _lock_key(contract: Contract) -> dict[str, str]:
@@ -444,15 +392,8 @@ def _utc(at: datetime) -> str:
 
 
 def _history_item(contract: Contract) -> Item:
-    line = {
-        "step": contract.step,
-        "at": contract.at.isoformat(),
-        "by": contract.by,
-        "status": contract.status,
-        "note": contract.note,
-        "pac_code": contract.pac_code,
-        "pac_message": contract.pac_message,
-    }
+    names = ("step", "by", "status", "note", "pac_code", "pac_message")
+    line = {"at": contract.at.isoformat()} | {name: getattr(contract, name) for name in names}
     return {k: v for k, v in line.items() if v is not None}
 
 

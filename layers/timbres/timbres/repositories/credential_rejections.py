@@ -20,13 +20,13 @@ from timbres.repositories.dynamodb import (
     batched,
     conditional_write,
     deserialize,
+    query_all,
     serialize,
 )
 
-# Longer than a call with its retries: after it, an abandoned trial does not block the next one.
+# Longer than a call with its retries: after it, an abandoned trial does not block the next one,
+# nor does an abandoned publication.
 TRIAL_SECONDS = 60
-# After it, an abandoned publication does not block the next one.
-_PUBLICATION_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,14 @@ class CredentialRejectionRepository:
 
     def get_state(self, account: Account) -> CredentialState:
         """Return the state of the account's version, from one consistent read."""
-        response = self._dynamodb.query(
-            TableName=self._table,
+        found = query_all(
+            self._dynamodb,
+            self._table,
+            "account = :account AND begins_with(entry, :version)",
+            {":account": account.name, ":version": f"{account.version}#"},
             ConsistentRead=True,
-            KeyConditionExpression="account = :account AND begins_with(entry, :version)",
-            ExpressionAttributeValues=serialize(
-                {":account": account.name, ":version": f"{account.version}#"}
-            ),
         )
-        items = {item["entry"]: item for item in map(deserialize, response["Items"])}
+        items = {item["entry"]: item for item in found}
         rejection = items.get(rejection_sort_key(account))
         return CredentialState(
             accepted="accepted_at" in items.get(_state_sort_key(account), {}),
@@ -86,23 +85,17 @@ class CredentialRejectionRepository:
         None during another trial, and if the version has been accepted meanwhile.
         """
         token = str(uuid.uuid4())
-        result = conditional_write(
-            self._dynamodb.update_item,
-            {"trial": token},
-            **self._key(account, _state_sort_key(account)),
-            UpdateExpression="SET trial = :token, trial_until = :until",
+        is_started = self._write(
+            account,
+            _state_sort_key(account),
+            "SET trial = :token, trial_until = :until",
             # An end later than :until cannot be from a trial and must not block the account.
-            ConditionExpression="attribute_not_exists(accepted_at) AND "
+            "attribute_not_exists(accepted_at) AND "
             "(attribute_not_exists(trial) OR NOT trial_until BETWEEN :now AND :until)",
-            ExpressionAttributeValues=serialize(
-                {
-                    ":token": token,
-                    ":now": at.timestamp(),
-                    ":until": at.timestamp() + TRIAL_SECONDS,
-                }
-            ),
+            {":token": token} | _interval(at),
+            applied={"trial": token},
         )
-        return token if result.applied else None
+        return token if is_started else None
 
     def accept(self, account: Account, at: datetime) -> None:
         """Record that the PAC accepted the version, which then needs no trial."""
@@ -121,73 +114,74 @@ class CredentialRejectionRepository:
 
     def end_trial(self, account: Account, token: str) -> None:
         """End a trial without a result, so that the next call starts another."""
-        conditional_write(
-            self._dynamodb.update_item,
-            {},
-            **self._key(account, _state_sort_key(account)),
-            UpdateExpression="REMOVE trial, trial_until",
-            ConditionExpression="trial = :token",
-            ExpressionAttributeValues=serialize({":token": token}),
-        )
+        key, operands = _state_sort_key(account), {":token": token}
+        self._write(account, key, "REMOVE trial, trial_until", "trial = :token", operands)
 
     def reject(self, account: Account, rejection: CredentialRejection, at: datetime) -> bool:
         """Record a rejection; return True if this call recorded it and must publish it."""
         token = str(uuid.uuid4())
-        return conditional_write(
-            self._dynamodb.update_item,
-            {"publication": token},
-            **self._key(account, rejection_sort_key(account)),
-            UpdateExpression="SET #at = :at, code = :code, message = :message, "
+        values = {":at": rejection.at, ":code": rejection.code, ":message": rejection.message}
+        return self._write(
+            account,
+            rejection_sort_key(account),
+            "SET #at = :at, code = :code, message = :message, "
             "publication = :token, publication_until = :until",
-            ConditionExpression="attribute_not_exists(entry)",
+            "attribute_not_exists(entry)",
+            {**values, ":token": token, ":until": _interval(at)[":until"]},
+            applied={"publication": token},
             ExpressionAttributeNames={"#at": "at"},
-            ExpressionAttributeValues={
-                **serialize(
-                    {
-                        ":at": rejection.at,
-                        ":token": token,
-                        ":until": at.timestamp() + _PUBLICATION_SECONDS,
-                    }
-                ),
-                ":code": _text_or_null(rejection.code),
-                ":message": _text_or_null(rejection.message),
-            },
-        ).applied
+        )
 
     def start_publication(self, account: Account, at: datetime) -> bool:
         """Return whether the caller must publish a rejection that is not published yet."""
         token = str(uuid.uuid4())
-        return conditional_write(
-            self._dynamodb.update_item,
-            {"publication": token},
-            **self._key(account, rejection_sort_key(account)),
-            UpdateExpression="SET publication = :token, publication_until = :until",
-            ConditionExpression="attribute_exists(entry) AND attribute_not_exists(published_at) "
+        return self._write(
+            account,
+            rejection_sort_key(account),
+            "SET publication = :token, publication_until = :until",
+            "attribute_exists(entry) AND attribute_not_exists(published_at) "
             "AND (attribute_not_exists(publication) "
             "OR NOT publication_until BETWEEN :now AND :until)",
-            ExpressionAttributeValues=serialize(
-                {
-                    ":token": token,
-                    ":now": at.timestamp(),
-                    ":until": at.timestamp() + _PUBLICATION_SECONDS,
-                }
-            ),
-        ).applied
+            {":token": token} | _interval(at),
+            applied={"publication": token},
+        )
 
     def end_publication(self, account: Account, at: datetime, *, published: bool) -> None:
         """Record whether the rejection was published; if not, the next caller may publish it."""
-        conditional_write(
-            self._dynamodb.update_item,
-            {},
-            **self._key(account, rejection_sort_key(account)),
-            UpdateExpression="SET #outcome = :at REMOVE publication, publication_until",
+        self._write(
+            account,
+            rejection_sort_key(account),
+            "SET #outcome = :at REMOVE publication, publication_until",
             # An operator may have cleared it meanwhile.
-            ConditionExpression="attribute_exists(entry)",
+            "attribute_exists(entry)",
+            {":at": at.isoformat()},
             ExpressionAttributeNames={
                 "#outcome": "published_at" if published else "publication_failed_at"
             },
-            ExpressionAttributeValues=serialize({":at": at.isoformat()}),
         )
+
+    def _write(
+        self,
+        account: Account,
+        entry: str,
+        update: str,
+        condition: str,
+        operands: Item,
+        *,
+        applied: Item | None = None,
+        **options: Any,
+    ) -> bool:
+        """Update an item on a condition; return whether this write took effect."""
+        nulls = {key: {"NULL": True} for key in operands}
+        return conditional_write(
+            self._dynamodb.update_item,
+            applied or {},
+            **self._key(account, entry),
+            UpdateExpression=update,
+            ConditionExpression=condition,
+            ExpressionAttributeValues=nulls | serialize(operands),
+            **options,
+        ).applied
 
     def _key(self, account: Account, entry: str) -> Item:
         return {
@@ -215,5 +209,6 @@ def _rejection(item: Item) -> CredentialRejection:
     )
 
 
-def _text_or_null(text: str | None) -> Item:
-    return {"NULL": True} if text is None else {"S": text}
+def _interval(at: datetime) -> Item:
+    """Return the operands for now, and for the end of what starts now."""
+    return {":now": at.timestamp(), ":until": at.timestamp() + TRIAL_SECONDS}

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from timbres.domain.text import quote_input
-from timbres.errors import PARAMETER_INVALID, TimbresError
+from timbres.domain.text import invalid_value
+from timbres.errors import PARAMETER_INVALID
 
 _MAX_CURSOR_LENGTH = 600
 _TRANSACTION_ATTEMPTS = 8
@@ -45,32 +45,33 @@ def serialize(values: Item) -> Item:
 
     Raises TypeError for infinity, NaN and types that DynamoDB does not support.
     """
-    return {k: _SERIALIZER.serialize(_with_decimals(v)) for k, v in values.items() if v is not None}
+    given = {k: v for k, v in values.items() if v is not None}
+    return {k: _SERIALIZER.serialize(v) for k, v in _convert(given, float, _to_decimal).items()}
 
 
 def deserialize(item: Item) -> Item:
     """Return a DynamoDB item as plain values; a number is an int, or a float with a fraction."""
-    return {k: _without_decimals(_DESERIALIZER.deserialize(v)) for k, v in item.items()}
+    values = {k: _DESERIALIZER.deserialize(v) for k, v in item.items()}
+    return dict(_convert(values, Decimal, _from_decimal))
 
 
-def _with_decimals(value: Any) -> Any:
-    if isinstance(value, float):
-        return Decimal(repr(value))
+def _convert(value: Any, type_: type, convert: Callable[[Any], Any]) -> Any:
+    """Return ``value`` with ``convert`` applied to each value of a type in it."""
+    if isinstance(value, type_):
+        return convert(value)
     if isinstance(value, dict):
-        return {k: _with_decimals(v) for k, v in value.items()}
+        return {k: _convert(v, type_, convert) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_decimals(v) for v in value]
+        return [_convert(v, type_, convert) for v in value]
     return value
 
 
-def _without_decimals(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {k: _without_decimals(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_decimals(v) for v in value]
-    return value
+def _to_decimal(value: float) -> Decimal:
+    return Decimal(repr(value))
+
+
+def _from_decimal(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def encode_cursor(last: Item | None) -> str | None:
@@ -112,13 +113,14 @@ def decode_cursor(
     except (ValueError, AttributeError, RecursionError):
         fits = False
     if not fits:
-        raise TimbresError(
-            PARAMETER_INVALID,
-            f"{quote_input(text)} is not a valid cursor: expected the value of next from the "
-            "previous page.",
-            field="cursor",
-        )
+        expected = "the value of next from the previous page"
+        raise invalid_value(PARAMETER_INVALID, text, "a valid cursor", expected, "cursor")
     return serialize(keys)
+
+
+def start_after(last: Item | None) -> dict[str, Any]:
+    """Return the argument of a query that starts after a key, if there is one."""
+    return {"ExclusiveStartKey": last} if last else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +172,12 @@ def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
             dynamodb.transact_write_items(TransactItems=steps, ClientRequestToken=token)
             return set()
         except ClientError as error:
-            code = error.response["Error"]["Code"]
             failure: Any = error.response
-            reasons = {reason.get("Code") for reason in failure.get("CancellationReasons", ())}
-            failed = {
-                index
-                for index, reason in enumerate(failure.get("CancellationReasons", ()))
-                if reason.get("Code") == "ConditionalCheckFailed"
-            }
-            if failed:
+            codes = [reason.get("Code") for reason in failure.get("CancellationReasons", ())]
+            if failed := {n for n, code in enumerate(codes) if code == "ConditionalCheckFailed"}:
                 return failed
-            throttled = code in _THROTTLED or reasons & _THROTTLED
-            if not throttled and "TransactionConflict" not in reasons:
+            throttled = bool({failure["Error"]["Code"], *codes} & _THROTTLED)
+            if not throttled and "TransactionConflict" not in codes:
                 raise
             if attempt == _TRANSACTION_ATTEMPTS - 1:
                 raise
@@ -189,6 +185,26 @@ def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
             max_delay = min(0.2 * 2**attempt, 3.0) if throttled else 0.1 * (attempt + 1)
             time.sleep(random.uniform(max_delay / 4, max_delay))  # noqa: S311 jitter, no secret
     raise AssertionError("unreachable")
+
+
+def get_item(dynamodb: Any, table: str, key: Item) -> Item | None:
+    """Return an item as plain values, by a consistent read, or None."""
+    response = dynamodb.get_item(TableName=table, Key=serialize(key), ConsistentRead=True)
+    return deserialize(response["Item"]) if "Item" in response else None
+
+
+def query_all(
+    dynamodb: Any, table: str, condition: str, values: Item, **options: Any
+) -> Iterator[Item]:
+    """Yield the items of all pages of a query as plain values; ``values`` are its operands."""
+    query = {"TableName": table, "KeyConditionExpression": condition, **options}
+    query["ExpressionAttributeValues"] = serialize(values)
+    last: Item | None = {}
+    while last is not None:
+        # A paginator of boto3 reads its model from disk first.
+        page = dynamodb.query(**query, **start_after(last))
+        yield from map(deserialize, page["Items"])
+        last = page.get("LastEvaluatedKey")
 
 
 def batch_get(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,7 +18,10 @@ from timbres.repositories.dynamodb import (
     decode_cursor,
     deserialize,
     encode_cursor,
+    get_item,
+    query_all,
     serialize,
+    start_after,
     transact_write,
 )
 
@@ -26,20 +29,8 @@ MAX_PAGE = 500
 _URGENCY = "urgency"
 # Replaces the number in ``available``, because the index does not include other attributes.
 _UNLIMITED = "unlimited"
-# Attributes that a count writes; the user sets the others.
-_COUNT_FIELDS = (
-    "contracted",
-    "used",
-    "available",
-    "as_of",
-    "burn_7",
-    "burn_30",
-    "days_left",
-    "alert",
-    "urgency",
-    "told",
-)
-_RUN_FIELDS = (*_COUNT_FIELDS, "recent", "counted_on", "told_by")
+# Attributes that only a run writes.
+_RUN_FIELDS = frozenset({"recent", "counted_on", "told_by"})
 
 
 class IssuerRepository:
@@ -51,52 +42,47 @@ class IssuerRepository:
 
     def add_missing(self, account: str, rfcs: Iterable[str], at: datetime) -> None:
         """Add issuers of an account; known issuers do not change."""
-        for batch in batched(tuple(rfcs), 100):
-            steps = [{"Update": self._add_step(account, rfc, at)} for rfc in batch]
-            transact_write(self._dynamodb, steps)
+        self._write("Update", [self._add_step(account, rfc, at) for rfc in rfcs])
 
     def upsert(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
         """Add or update issuers from a user's list, with their thresholds and names."""
-        for batch in batched(rows, 100):
-            steps = [{"Update": self._upsert_step(account, row, at)} for row in batch]
-            transact_write(self._dynamodb, steps)
+        self._write("Update", [self._upsert_step(account, row, at) for row in rows])
 
     def remove_many(self, account: str, rfcs: Sequence[str]) -> None:
         """Remove issuers, whether they are known or not, but not their snapshots."""
-        for batch in batched(rfcs, 100):
-            deletes = [{"TableName": self._table, "Key": _key(account, rfc)} for rfc in batch]
-            transact_write(self._dynamodb, [{"Delete": delete} for delete in deletes])
+        self._write("Delete", [self._item(account, rfc) for rfc in rfcs])
+
+    def _write(self, kind: str, steps: Sequence[Item]) -> None:
+        for batch in batched(steps, 100):
+            transact_write(self._dynamodb, [{kind: step} for step in batch])
 
     def remove(self, account: str, rfc: str) -> bool:
         """Remove an issuer but not its snapshots; return False if it was not known."""
-        delete = {
-            "TableName": self._table,
-            "Key": _key(account, rfc),
-            "ConditionExpression": "attribute_exists(account)",
-        }
+        condition = {"ConditionExpression": "attribute_exists(account)"}
+        delete = self._item(account, rfc) | condition
         # A transaction has a token: a plain delete repeated by the SDK would return False.
         return not transact_write(self._dynamodb, [{"Delete": delete}])
 
     def get(self, account: str, rfc: str) -> Issuer:
         """Return an issuer, without counts if it is not known."""
-        response = self._dynamodb.get_item(
-            TableName=self._table, Key=_key(account, rfc), ConsistentRead=True
-        )
-        return _issuer(response["Item"]) if "Item" in response else Issuer(account, rfc)
+        item = get_item(self._dynamodb, self._table, {"account": account, "rfc": rfc})
+        return _issuer(item) if item else Issuer(account, rfc)
 
     def get_many(self, account: str, rfcs: Sequence[str]) -> dict[str, Issuer]:
         """Return the known issuers among ``rfcs``, by RFC."""
-        issuers: dict[str, Issuer] = {}
+        return {rfc: _issuer(item) for rfc, item in self._items(account, rfcs)}
+
+    def _items(
+        self, account: str, rfcs: Sequence[str], attributes: str | None = None
+    ) -> Iterator[tuple[str, Item]]:
         for batch in batched(rfcs, 100):
             keys = [_key(account, rfc) for rfc in batch]
-            for item in batch_get(self._dynamodb, self._table, keys):
-                issuer = _issuer(item)
-                issuers[issuer.rfc] = issuer
-        return issuers
+            for item in batch_get(self._dynamodb, self._table, keys, attributes):
+                yield item["rfc"]["S"], deserialize(item)
 
     def save_observation(self, issuer: Issuer) -> None:
         """Write a count between two runs; values that the PAC did not return are removed."""
-        self._dynamodb.update_item(**_count_update(self._table, issuer, _COUNT_FIELDS))
+        self._dynamodb.update_item(**_count_update(self._table, issuer, without=_RUN_FIELDS))
 
     def list_page(
         self, account: str, after: str | None, alert: Alert | None = None, limit: int = MAX_PAGE
@@ -107,74 +93,60 @@ class IssuerRepository:
         """
         prefix = "" if alert is None else urgency_prefix(alert)
         last = decode_cursor(after, {"account": account}, _URGENCY, "rfc", prefix=prefix)
-        page = self._query(account, prefix, Limit=limit, IndexName=_URGENCY, **_after(last))
-        names = self._names(account, [item["rfc"]["S"] for item in page["Items"]])
-        issuers = [_issuer(item | names.get(item["rfc"]["S"], {})) for item in page["Items"]]
-        return issuers, encode_cursor(page.get("LastEvaluatedKey"))
+        found, cursor = self._page(account, prefix, last, limit, IndexName=_URGENCY)
+        # The index does not have the name.
+        rfcs = [item["rfc"] for item in found]
+        names = dict(self._items(account, rfcs, "rfc, issuer_name"))
+        return [_issuer(item | names.get(item["rfc"], {})) for item in found], cursor
 
     def list_known(
         self, account: str, after: str | None, limit: int
     ) -> tuple[list[Issuer], str | None]:
         """Return up to ``limit`` issuers by RFC, and the next cursor or None."""
         last = decode_cursor(after, {"account": account}, "rfc")
-        page = self._query(account, Limit=limit, **_after(last))
-        return [_issuer(item) for item in page["Items"]], encode_cursor(
-            page.get("LastEvaluatedKey")
-        )
-
-    def _names(self, account: str, rfcs: Sequence[str]) -> dict[str, Item]:
-        """Return the attribute of the name by RFC; the index does not have it."""
-        return {
-            item["rfc"]["S"]: item
-            for batch in batched(rfcs, 100)
-            for item in batch_get(
-                self._dynamodb,
-                self._table,
-                [_key(account, rfc) for rfc in batch],
-                "rfc, issuer_name",
-            )
-        }
+        found, cursor = self._page(account, "", last, limit)
+        return list(map(_issuer, found)), cursor
 
     def list_rfcs(self, account: str) -> Iterator[str]:
         """Yield the RFC of every issuer of an account, in order."""
-        for item in self._iterate(account, ProjectionExpression="rfc"):
-            yield item["rfc"]["S"]
+        for item in self._query_all(account, ProjectionExpression="rfc"):
+            yield item["rfc"]
 
     def list_all(self, account: str) -> Iterator[Issuer]:
         """Yield every issuer of an account, by RFC."""
-        for item in self._iterate(account):
-            yield _issuer(item)
+        yield from map(_issuer, self._query_all(account))
 
-    def _iterate(self, account: str, **options: Any) -> Iterator[Item]:
-        last = None
-        while True:
-            page = self._query(account, **_after(last), **options)
-            yield from page["Items"]
-            last = page.get("LastEvaluatedKey")
-            if last is None:
-                return
+    def _query_all(self, account: str, **options: Any) -> Iterator[Item]:
+        operands = {":account": account}
+        return query_all(self._dynamodb, self._table, "account = :account", operands, **options)
 
-    def _query(self, account: str, urgency: str = "", **options: Any) -> Any:
+    def _page(
+        self, account: str, urgency: str, last: Item | None, limit: int, **options: Any
+    ) -> tuple[list[Item], str | None]:
         condition, values = "account = :account", {":account": account}
         if urgency:
             condition += " AND begins_with(urgency, :urgency)"
             values[":urgency"] = urgency
-        return self._dynamodb.query(
+        page = self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=serialize(values),
-            **{"Limit": MAX_PAGE, **options},
+            Limit=limit,
+            **start_after(last),
+            **options,
         )
+        items = list(map(deserialize, page["Items"]))
+        return items, encode_cursor(page.get("LastEvaluatedKey"))
+
+    def _item(self, account: str, rfc: str) -> Item:
+        return {"TableName": self._table, "Key": _key(account, rfc)}
 
     def _add_step(self, account: str, rfc: str, at: datetime) -> Item:
-        return {
-            "TableName": self._table,
-            "Key": _key(account, rfc),
+        operands = {":at": at.isoformat(), ":urgency": Issuer(account, rfc).urgency}
+        return self._item(account, rfc) | {
             "UpdateExpression": "SET since = if_not_exists(since, :at), "
             "urgency = if_not_exists(urgency, :urgency)",
-            "ExpressionAttributeValues": serialize(
-                {":at": at.isoformat(), ":urgency": Issuer(account, rfc).urgency}
-            ),
+            "ExpressionAttributeValues": serialize(operands),
         }
 
     def _upsert_step(self, account: str, row: IssuerRow, at: datetime) -> Item:
@@ -198,29 +170,20 @@ def daily_count_step(table: str, issuer: Issuer, *, known: bool) -> Item:
     condition = "(attribute_not_exists(counted_on) OR counted_on < :counted_on)"
     if known:
         condition = f"attribute_exists(account) AND {condition}"
-    return {
-        "Update": {**_count_update(table, issuer, _RUN_FIELDS), "ConditionExpression": condition}
-    }
+    return {"Update": _count_update(table, issuer) | {"ConditionExpression": condition}}
 
 
-def _count_update(table: str, issuer: Issuer, names: Sequence[str]) -> Item:
-    values = _counts(issuer)
-    sets, removes = ["since = if_not_exists(since, :as_of)"], []
-    operands: Item = {}
-    for name in names:
-        if values[name] is None:
-            removes.append(name)
-        else:
-            sets.append(f"{name} = :{name}")
-            operands[f":{name}"] = values[name]
-    expression = "SET " + ", ".join(sets)
-    if removes:
-        expression += " REMOVE " + ", ".join(removes)
+def _count_update(table: str, issuer: Issuer, without: Collection[str] = ()) -> Item:
+    values = {name: value for name, value in _counts(issuer).items() if name not in without}
+    known = [name for name, value in values.items() if value is not None]
+    removes = ", ".join(name for name in values if name not in known)
+    sets = ", ".join(f"{name} = :{name}" for name in known)
     return {
         "TableName": table,
         "Key": _key(issuer.account, issuer.rfc),
-        "UpdateExpression": expression,
-        "ExpressionAttributeValues": serialize(operands),
+        "UpdateExpression": f"SET since = if_not_exists(since, :as_of), {sets}"
+        + (f" REMOVE {removes}" if removes else ""),
+        "ExpressionAttributeValues": serialize({f":{k}": v for k, v in values.items()}),
     }
 
 
@@ -228,15 +191,10 @@ def _key(account: str, rfc: str) -> Item:
     return serialize({"account": account, "rfc": rfc})
 
 
-def _after(last: Item | None) -> dict[str, Any]:
-    return {"ExclusiveStartKey": last} if last else {}
-
-
 def _counts(issuer: Issuer) -> dict[str, Any]:
     forecast = issuer.forecast
     return {
-        "contracted": issuer.stamps.contracted,
-        "used": issuer.stamps.used,
+        **issuer.stamps.counts,
         "available": _available(issuer.stamps),
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
         "burn_7": round_rate(forecast.burn_7),
@@ -275,8 +233,7 @@ def _snapshot_from_text(text: str) -> Snapshot:
     return Snapshot(time, Stamps(contracted, used, available, unlimited), consumed)
 
 
-def _issuer(item: Item) -> Issuer:
-    values = deserialize(item)
+def _issuer(values: Item) -> Issuer:
     recent = values.get("recent")
     unlimited = values.get("available") == _UNLIMITED
     return Issuer(

@@ -58,5 +58,5 @@ def expiring_contracts_to_event(account: str, contracts: Sequence[Contract]) -> 
 
 
 def _counts(suffix: str, stamps: Stamps | None) -> dict[str, int | None]:
-    names = ("contracted", "used", "available")
-    return {f"{name}_{suffix}": None if stamps is None else getattr(stamps, name) for name in names}
+    counts = (stamps or Stamps(None, None, None)).counts
+    return {f"{name}_{suffix}": count for name, count in counts.items()}

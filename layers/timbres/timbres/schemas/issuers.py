@@ -17,9 +17,7 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
     return {
         "rfc": issuer.rfc,
         "name": issuer.name,
-        "contracted": issuer.stamps.contracted,
-        "used": issuer.stamps.used,
-        "available": issuer.stamps.available,
+        **issuer.stamps.counts,
         "unlimited": issuer.stamps.unlimited,
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
         "burn_7": round_rate(forecast.burn_7),
@@ -48,9 +46,7 @@ def snapshot_to_dict(snapshot: Snapshot, consumed: int | None) -> dict[str, Any]
     return {
         "date": snapshot.at.date().isoformat(),
         "as_of": snapshot.at.isoformat(),
-        "contracted": snapshot.stamps.contracted,
-        "used": snapshot.stamps.used,
-        "available": snapshot.stamps.available,
+        **snapshot.stamps.counts,
         "unlimited": snapshot.stamps.unlimited,
         "consumed": consumed,
     }
@@ -58,10 +54,4 @@ def snapshot_to_dict(snapshot: Snapshot, consumed: int | None) -> dict[str, Any]
 
 def account_stamps_to_dict(account: str, stamps: Stamps, as_of: datetime | None) -> dict[str, Any]:
     """Return the stamps of an account itself; ``as_of`` is None if the PAC has no count."""
-    return {
-        "account": account,
-        "contracted": stamps.contracted,
-        "used": stamps.used,
-        "available": stamps.available,
-        "as_of": as_of.isoformat() if as_of else None,
-    }
+    return {"account": account, **stamps.counts, "as_of": as_of.isoformat() if as_of else None}

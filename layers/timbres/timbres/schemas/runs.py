@@ -134,9 +134,7 @@ def _account_stamps_to_dict(account: AccountRun) -> dict[str, Any] | None:
     if count is None:
         return None
     return {
-        "contracted": count.stamps.contracted,
-        "used": count.stamps.used,
-        "available": count.stamps.available,
+        **count.stamps.counts,
         "as_of": count.as_of.isoformat() if count.as_of else None,
         "days_left": round_rate(count.days_left),
         "alert": None if count.problem else count.alert,

@@ -47,26 +47,6 @@ def get_balance(
     return _balance_from_snapshots(account, snapshot_repository, month, rfc, deadline)
 
 
-def list_months(
-    account_repository: AccountRepository,
-    pac_access: PacAccess,
-    snapshot_repository: SnapshotRepository,
-    account_name: str,
-    months: Sequence[Month],
-    deadline: Deadline,
-) -> list[AccountBalance]:
-    """Return an account's balances of several months, in their order.
-
-    Raises ``out-of-time`` if they are too large to read in time.
-    """
-    return [
-        get_balance(
-            account_repository, pac_access, snapshot_repository, account_name, month, None, deadline
-        )
-        for month in months
-    ]
-
-
 def balance_from_pac(
     pac_access: PacAccess, account_name: str, month: Month, rfc: Rfc | None, deadline: Deadline
 ) -> AccountBalance:
@@ -82,14 +62,10 @@ def balance_from_pac(
     log_other_kinds(account, month, totals.other_kinds)
     consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
     if consistent is False:
+        context = {"account": account.name, "month": str(month)}
+        sums = {"transactions": summary.transactions, "movements_total": totals.consumed}
         logger.warning(
-            "the PAC's total differs from the consumption that it lists",
-            extra={
-                "account": account.name,
-                "month": str(month),
-                "transactions": summary.transactions,
-                "movements_total": totals.consumed,
-            },
+            "the PAC's total differs from the consumption that it lists", extra={**context, **sums}
         )
     return AccountBalance(
         account=account.name,
@@ -122,17 +98,14 @@ def _balance_from_snapshots(
     deadline: Deadline,
 ) -> AccountBalance:
     first, last = month.first_day, month.last_day + CLOSING
-    snapshots = (
-        snapshot_repository.list_between(account.name, first, last)
-        if rfc is None
-        else (
-            (rfc, snapshot)
-            for snapshot in snapshot_repository.list_history(account.name, rfc, first, last)
-        )
-    )
-    consumption = consumption_from_snapshots(
-        month, _check_deadline(snapshots, deadline), clock.now().date()
-    )
+    snapshots: Iterator[tuple[str, Snapshot]]
+    if rfc is None:
+        snapshots = snapshot_repository.list_between(account.name, first, last)
+    else:
+        of_issuer = snapshot_repository.list_history(account.name, rfc, first, last)
+        snapshots = ((rfc, snapshot) for snapshot in of_issuer)
+    read = _check_deadline(snapshots, deadline)
+    consumption = consumption_from_snapshots(month, read, clock.now().date())
     return AccountBalance(
         account=account.name,
         pac=account.pac.name,
@@ -155,11 +128,8 @@ def _check_deadline(
 
 
 def _too_many_error(items: str) -> TimbresError:
-    return TimbresError(
-        DEADLINE_EXCEEDED,
-        f"The month has too many {items} to read in time: request one rfc, or a consumption "
-        "report.",
-    )
+    detail = f"The month has too many {items} to read in time: request one rfc, or a consumption "
+    return TimbresError(DEADLINE_EXCEEDED, detail + "report.")
 
 
 def register_issuers(issuer_repository: IssuerRepository, balance: AccountBalance) -> None:

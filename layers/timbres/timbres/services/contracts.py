@@ -25,7 +25,7 @@ from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain import contract as rules
 from timbres.domain.account import ALL_ACCOUNTS, Account, parse_account_name
-from timbres.domain.contract import READ_LAG, Contract, ContractFilter, Rejection
+from timbres.domain.contract import READ_LAG, Contract, ContractFilter
 from timbres.domain.rfc import Rfc
 from timbres.errors import (
     CONTRACT_IN_FLIGHT,
@@ -114,7 +114,13 @@ class ContractService:
         """
         account = self._pac_access.require_account(account_name, "contracts")
         if request.stamps > account.max_stamps_per_contract:
-            return self._over_limit(account, request), True
+            # A limit that was lowered later does not change the contract of a key.
+            found = self._contract_repository.find_by_key(
+                account.name, request.key, request.body_hash
+            )
+            if found is None:
+                raise _limit_error(account, request)
+            return _replay(account, found.contract, found.same_body), True
         contract = Contract.create(
             account.name,
             account.login,
@@ -127,7 +133,7 @@ class ContractService:
         )
         conflict = self._reserve(account, contract, request, deadline)
         if isinstance(conflict, DailyLimitReached):
-            raise _daily_limit_error(account, request, conflict)
+            raise _limit_error(account, request, conflict)
         if conflict is not None:
             if not conflict.by_key:
                 raise _in_flight_error(conflict.contract, clock.now())
@@ -137,23 +143,23 @@ class ContractService:
     def _reserve(
         self, account: Account, contract: Contract, request: ContractRequest, deadline: Deadline
     ) -> ContractConflict | DailyLimitReached | None:
-        conflict = self._contract_repository.create(
-            contract, request.body_hash, account.max_stamps_per_day
-        )
-        if (
-            not isinstance(conflict, ContractConflict)
-            or conflict.by_key
-            or not conflict.contract.awaits_count
-        ):
-            return conflict
-        # A new count may include the confirmed contract that blocks the issuer.
-        counted = self._recount(account, conflict.contract, request.caller, deadline)
-        if counted.holds_issuer:
-            return replace(conflict, contract=counted)
-        publish_pending_events(self._contract_repository, self._event_publisher, counted)
-        return self._contract_repository.create(
-            contract, request.body_hash, account.max_stamps_per_day
-        )
+        for is_repeated in (False, True):
+            conflict = self._contract_repository.create(
+                contract, request.body_hash, account.max_stamps_per_day
+            )
+            if (
+                is_repeated
+                or not isinstance(conflict, ContractConflict)
+                or conflict.by_key
+                or not conflict.contract.awaits_count
+            ):
+                break
+            # A new count may include the confirmed contract that blocks the issuer.
+            counted = self._recount(account, conflict.contract, request.caller, deadline)
+            if counted.holds_issuer:
+                return replace(conflict, contract=counted)
+            publish_pending_events(self._contract_repository, self._event_publisher, counted)
+        return conflict
 
     def _recount(
         self, account: Account, contract: Contract, caller: str, deadline: Deadline
@@ -182,18 +188,14 @@ class ContractService:
         self, account_name: str, contract_id: str
     ) -> tuple[Contract, list[dict[str, Any]]]:
         """Return a contract and its history, oldest first. Raises ``contract-not-found``."""
-        name = parse_account_name(account_name)
-        entry = (
-            self._contract_repository.get_with_history(name, contract_id)
-            if _ID.fullmatch(contract_id)
-            else None
-        )
+        name, entry = parse_account_name(account_name), None
+        if _ID.fullmatch(contract_id):
+            entry = self._contract_repository.get_with_history(name, contract_id)
         if entry is None:
             # A contract outlives its account's secret; only without a contract is it required.
             self._pac_access.require_account(name, "contracts")
-            raise TimbresError(
-                CONTRACT_NOT_FOUND, f"Account {name} has no such contract.", field="id"
-            )
+            detail = f"Account {name} has no such contract."
+            raise TimbresError(CONTRACT_NOT_FOUND, detail, field="id")
         return entry
 
     def settle(
@@ -209,12 +211,9 @@ class ContractService:
             settled = contract.settle(clock.now(), outcome, caller, reason)
         if settled is None or not self._contract_repository.save(contract, settled):
             current = self.get(account_name, contract_id)
-            raise TimbresError(
-                CONTRACT_NOT_UNDER_REVIEW,
-                f"Contract {contract_id} is {current.status}; only a contract that needs a review "
-                "can be settled by hand.",
-                extensions={"contract": contract_to_dict(current)},
-            )
+            detail = f"Contract {contract_id} is {current.status}; only a contract that needs a "
+            detail += "review can be settled by hand."
+            raise _error(CONTRACT_NOT_UNDER_REVIEW, detail, current)
         metrics.add_count("Contracts", status=settled.status)
         logger.info("contract settled by hand", extra=log_context(settled))
         publish_pending_events(self._contract_repository, self._event_publisher, settled)
@@ -255,14 +254,17 @@ class ContractService:
     ) -> Contract:
         before = None
         try:
-            before = self._pac_access.client(account, login=contract.login).stamps(
-                contract.rfc, deadline
-            )
+            client = self._pac_access.client(account, login=contract.login)
+            before = client.stamps(contract.rfc, deadline)
         except TimbresError as error:
             if not (error.problem_type.issuer_unknown and account.pac.creates_issuers):
                 raise self._reject(contract, error) from None
             if not new_issuer and not self._is_known(contract):
-                raise self._reject(contract, _issuer_new_error(contract)) from None
+                detail = f"{contract.rfc} is not known at the PAC, in the list of issuers, or in a "
+                detail += f"snapshot of account {contract.account}. If the RFC is right, send "
+                detail += "new_issuer: true."
+                new = TimbresError(ISSUER_NEW, detail, field="rfc")
+                raise self._reject(contract, new) from None
         # The secret may have been replaced during the count.
         account = self._pac_access.current(account)
         if account.login != contract.login:
@@ -282,10 +284,8 @@ class ContractService:
             return self._mark_unknown(sent, error)
         except Exception:
             logger.exception("unexpected error in a contract", extra=log_context(contract))
-            return self._mark_unknown(
-                sent,
-                TimbresError(PROTOCOL_ERROR, "The contract was sent; its outcome is not known."),
-            )
+            detail = "The contract was sent; its outcome is not known."
+            return self._mark_unknown(sent, TimbresError(PROTOCOL_ERROR, detail))
         return self._confirm(account, sent, receipt, deadline)
 
     def _is_known(self, contract: Contract) -> bool:
@@ -316,12 +316,7 @@ class ContractService:
         return counted
 
     def _mark_unknown(self, sent: Contract, error: TimbresError) -> Contract:
-        unknown = sent.mark_unknown(
-            clock.now(),
-            sent.requested_by,
-            Rejection.from_error(error),
-            *_pac_code_and_message(error),
-        )
+        unknown = sent.mark_unknown(clock.now(), error)
         stored = self._save(sent, unknown)
         if stored is unknown:
             logger.warning("contract unknown: %s", error.detail, extra=log_context(unknown))
@@ -339,55 +334,44 @@ class ContractService:
                 return after
             return self._contract_repository.get(sent.account, sent.id) or sent
         except Exception as error:
-            logger.error(
-                "%s could not be written to the journal: %s",
-                after.status,
-                type(error).__name__,
-                extra=log_context(after),
-            )
+            message = "%s could not be written to the journal: %s"
+            logger.error(message, after.status, type(error).__name__, extra=log_context(after))
             return sent
 
     def _reject(self, contract: Contract, error: TimbresError) -> TimbresError:
         """Save a rejection; return the error for the caller."""
-        error = _finalize_rejection(error, contract)
-        rejected = contract.reject(
-            clock.now(), Rejection.from_error(error), *_pac_code_and_message(error)
+        error = error.changed(
+            detail=f"{error.detail} No stamps were contracted; to retry, use a new "
+            "Idempotency-Key.",
+            # Without Retry-After: this key gets the same response forever.
+            problem_type=replace(error.problem_type, retry_after=None),
+            extensions=error.extensions | _rejected(contract),
         )
+        rejected = contract.reject(clock.now(), error)
         self._contract_repository.save(contract, rejected)
         metrics.add_count("Contracts", status=rejected.status)
         logger.info("contract rejected: %s", error.detail, extra=log_context(rejected))
         return error
 
-    def _over_limit(self, account: Account, request: ContractRequest) -> Contract:
-        # A limit that was lowered later does not change the contract of a key.
-        conflict = self._contract_repository.find_by_key(
-            account.name, request.key, request.body_hash
-        )
-        if conflict is not None:
-            return _replay(account, conflict.contract, conflict.same_body)
-        raise TimbresError(
-            CONTRACT_LIMIT_EXCEEDED,
-            f"{request.stamps:,} stamps exceed the limit of account {account.name} for one "
-            f"contract: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
-            field="stamps",
-        )
+
+def _error(
+    problem_type: ProblemType, detail: str, contract: Contract, field: str | None = None
+) -> TimbresError:
+    """Return an error that contains the contract."""
+    extensions: dict[str, object] = {"contract": contract_to_dict(contract)}
+    return TimbresError(problem_type, detail, field=field, extensions=extensions)
 
 
 def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
     if not same_body:
-        raise TimbresError(
-            IDEMPOTENCY_KEY_REUSED,
+        detail = (
             f"This Idempotency-Key belongs to contract {contract.id}: {contract.stamps} stamps "
-            f"for {contract.rfc}. Use a new key for another body.",
-            field="Idempotency-Key",
-            extensions={"contract": contract_to_dict(contract)},
         )
+        detail += f"for {contract.rfc}. Use a new key for another body."
+        raise _error(IDEMPOTENCY_KEY_REUSED, detail, contract, "Idempotency-Key")
     if contract.status == rules.PENDING:
-        raise TimbresError(
-            CONTRACT_PENDING,
-            f"Contract {contract.id} is in progress; retry with the same Idempotency-Key.",
-            extensions={"contract": contract_to_dict(contract)},
-        )
+        detail = f"Contract {contract.id} is in progress; retry with the same Idempotency-Key."
+        raise _error(CONTRACT_PENDING, detail, contract)
     if contract.status == rules.REJECTED and contract.rejection is not None:
         rejection = contract.rejection
         raise PacError(
@@ -396,62 +380,38 @@ def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
             pac=account.pac.name,
             pac_code=contract.pac_code,
             pac_message=contract.pac_message,
-            extensions={"contract": {"id": contract.id, "status": contract.status}},
+            extensions=_rejected(contract),
         )
     return contract
 
 
-def _issuer_new_error(contract: Contract) -> TimbresError:
-    return TimbresError(
-        ISSUER_NEW,
-        f"{contract.rfc} is not known at the PAC, in the list of issuers, or in a snapshot of "
-        f"account {contract.account}. If the RFC is right, send new_issuer: true.",
-        field="rfc",
-    )
-
-
-def _daily_limit_error(
-    account: Account, request: ContractRequest, limit: DailyLimitReached
+def _limit_error(
+    account: Account, request: ContractRequest, day: DailyLimitReached | None = None
 ) -> TimbresError:
-    return TimbresError(
-        DAILY_LIMIT_EXCEEDED,
-        f"{request.stamps:,} stamps exceed what account {account.name} can still contract today: "
-        f"{limit.requested:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are used.",
-        field="stamps",
-    )
+    """Return the error of a request above the limit of a contract, or else of a ``day``."""
+    problem_type, limit = CONTRACT_LIMIT_EXCEEDED, account.max_stamps_per_contract
+    detail = f"the limit of account {account.name} for one contract: {limit:,} "
+    detail += "(max_stamps_per_contract)."
+    if day is not None:
+        problem_type, limit = DAILY_LIMIT_EXCEEDED, account.max_stamps_per_day
+        detail = f"what account {account.name} can still contract today: {day.requested:,} of "
+        detail += f"{limit:,} (max_stamps_per_day) are used."
+    return TimbresError(problem_type, f"{request.stamps:,} stamps exceed {detail}", field="stamps")
 
 
 def _in_flight_error(contract: Contract, now: datetime) -> TimbresError:
+    subject, problem_type = f"Contract {contract.id} of {contract.rfc}", CONTRACT_IN_FLIGHT
+    detail = f"{subject} is {contract.status}: its {contract.stamps:,} stamps may still be "
+    detail += "allotted. Until it is settled, the issuer cannot have another contract."
     if contract.awaits_count:
         visible = (contract.settled_at or now) + READ_LAG
         wait = math.ceil((visible - now).total_seconds()) if visible > now else 60
-        return TimbresError(
-            replace(CONTRACT_IN_FLIGHT, retry_after=wait),
-            f"Contract {contract.id} of {contract.rfc} is confirmed, and the PAC's count does not "
-            f"include its {contract.stamps:,} stamps yet. Until then, the issuer cannot have "
-            "another contract.",
-            extensions={"contract": contract_to_dict(contract)},
-        )
-    return TimbresError(
-        CONTRACT_IN_FLIGHT,
-        f"Contract {contract.id} of {contract.rfc} is {contract.status}: its {contract.stamps:,} "
-        "stamps may still be allotted. Until it is settled, the issuer cannot have another "
-        "contract.",
-        extensions={"contract": contract_to_dict(contract)},
-    )
+        problem_type = replace(problem_type, retry_after=wait)
+        detail = f"{subject} is confirmed, and the PAC's count does not include its "
+        detail += f"{contract.stamps:,} stamps yet. Until then, the issuer cannot have another "
+        detail += "contract."
+    return _error(problem_type, detail, contract)
 
 
-def _finalize_rejection(error: TimbresError, contract: Contract) -> TimbresError:
-    """Return ``error`` as the final response to a rejected contract."""
-    return error.changed(
-        detail=f"{error.detail} No stamps were contracted; to retry, use a new Idempotency-Key.",
-        # Without Retry-After: this key gets the same response forever.
-        problem_type=replace(error.problem_type, retry_after=None),
-        extensions=error.extensions | {"contract": {"id": contract.id, "status": rules.REJECTED}},
-    )
-
-
-def _pac_code_and_message(error: TimbresError) -> tuple[str | None, str | None]:
-    if isinstance(error, PacError):
-        return error.pac_code, error.pac_message
-    return None, None
+def _rejected(contract: Contract) -> dict[str, object]:
+    return {"contract": {"id": contract.id, "status": rules.REJECTED}}

@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Any
 
 from timbres.domain import clock
-from timbres.domain.issuer import Issuer
 from timbres.domain.issuer_import import IssuerImport
 from timbres.domain.rfc import Rfc, normalize_rfc
 from timbres.domain.text import quote_input
@@ -91,17 +90,6 @@ def import_issuers(
     }
 
 
-def list_page(
-    account_repository: AccountRepository,
-    issuer_repository: IssuerRepository,
-    account_name: str,
-    after: str | None,
-    limit: int,
-) -> tuple[list[Issuer], str | None]:
-    """Return a page of an account's issuers, by RFC, and the next page's cursor or None."""
-    return issuer_repository.list_known(account_repository.get(account_name).name, after, limit)
-
-
 def remove_many(
     account_repository: AccountRepository,
     issuer_repository: IssuerRepository,
@@ -114,18 +102,14 @@ def remove_many(
     """
     account = account_repository.get(account_name)
     if len(texts) > MAX_REMOVED:
-        raise TimbresError(
-            PARAMETER_INVALID,
-            f"{len(texts)} issuers: expected at most {MAX_REMOVED}.",
-            field="rfc",
-        )
+        detail = f"{len(texts)} issuers: expected at most {MAX_REMOVED}."
+        raise TimbresError(PARAMETER_INVALID, detail, field="rfc")
     # A key is never empty; and a text may be given twice, or in two forms.
-    texts = [text for text in texts if _may_be_stored(text)]
-    candidates = {name for text in texts for name in (text, normalize_rfc(text))}
-    known = issuer_repository.get_many(account.name, sorted(candidates))
-    found = {
-        text: next((n for n in (text, normalize_rfc(text)) if n in known), None) for text in texts
-    }
+    forms = {text: (text, normalize_rfc(text)) for text in texts if _may_be_stored(text)}
+    known = issuer_repository.get_many(
+        account.name, sorted({n for two in forms.values() for n in two})
+    )
+    found = {text: next((n for n in two if n in known), None) for text, two in forms.items()}
     rfcs = sorted({rfc for rfc in found.values() if rfc is not None})
     issuer_repository.remove_many(account.name, rfcs)
     unknown = [text for text, rfc in found.items() if rfc is None]
@@ -149,11 +133,8 @@ def remove(
     if rfc is None or not _may_be_stored(rfc) or not issuer_repository.remove(account.name, rfc):
         rfc = parse(text)
         if rfc == text or not issuer_repository.remove(account.name, rfc):
-            raise TimbresError(
-                ISSUER_NOT_FOUND,
-                f"{rfc} is not a known issuer of account {account.name}.",
-                field="rfc",
-            )
+            detail = f"{rfc} is not a known issuer of account {account.name}."
+            raise TimbresError(ISSUER_NOT_FOUND, detail, field="rfc")
     return {"account": account.name, "rfc": rfc, "removed": True}
 
 

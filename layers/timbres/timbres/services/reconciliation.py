@@ -14,7 +14,6 @@ from timbres.domain.contract import (
     UNKNOWN,
     VERIFICATION_WINDOW,
     Contract,
-    Rejection,
 )
 from timbres.domain.trace import Trace, Verdict
 from timbres.errors import (
@@ -91,13 +90,11 @@ class Reconciler:
                 )
                 status = "failed"
             states[status] = states.get(status, 0) + 1
-        metrics.add_metric("OldestUnresolvedContractAge", self._oldest_minutes(), NONE)
-        return states
-
-    def _oldest_minutes(self) -> float:
-        """Return the age of the oldest contract that is not settled or not published."""
+        # In minutes: the oldest contract that is not settled or not published.
         oldest = self._contract_repository.oldest_open()
-        return round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
+        age = round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
+        metrics.add_metric("OldestUnresolvedContractAge", age, NONE)
+        return states
 
     def _reconcile(self, account: str, contract_id: str, deadline: Deadline) -> str:
         contract = self._contract_repository.get(account, contract_id)
@@ -122,15 +119,8 @@ class Reconciler:
         if contract.sent_at is None:
             after = contract.abandon(now)
         else:
-            after = contract.mark_unknown(
-                now,
-                RECONCILER,
-                Rejection.from_error(
-                    TimbresError(
-                        PROTOCOL_ERROR, "The function ended before the PAC's response was stored."
-                    )
-                ),
-            )
+            detail = "The function ended before the PAC's response was stored."
+            after = contract.mark_unknown(now, TimbresError(PROTOCOL_ERROR, detail), RECONCILER)
         return after if self._contract_repository.save(contract, after) else None
 
     def _evaluate(self, contract: Contract, deadline: Deadline) -> Contract | None:
