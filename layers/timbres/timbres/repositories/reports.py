@@ -30,7 +30,9 @@ from timbres.repositories.dynamodb import (
     decode_cursor,
     deserialize,
     encode_cursor,
+    query_all,
     serialize,
+    start_after,
 )
 
 # Cannot be an account's name, because of the #.
@@ -39,6 +41,7 @@ MAX_PAGE = 100
 # The index of reports whose event may not be published.
 _UNPUBLISHED = "unannounced"
 _YES = "yes"
+_NEWEST: Item = {"ScanIndexForward": False, "ConsistentRead": True}
 
 
 class ReportRepository:
@@ -50,9 +53,10 @@ class ReportRepository:
 
     def list_month(self, account: str, period: Month | Year) -> list[Report]:
         """Return every version of every report of an account and a period, newest id first."""
-        key_range = self._range(account, _id_prefix(period))
-        pages = self._dynamodb.get_paginator("query").paginate(**key_range)
-        return [_report(deserialize(item)) for page in pages for item in page["Items"]]
+        items = query_all(
+            self._dynamodb, self._table, *_range(account, _id_prefix(period)), **_NEWEST
+        )
+        return [_report(item) for item in items]
 
     def create(
         self, spec: ReportSpec, version: int, by: str, at: datetime, run: str | None
@@ -101,10 +105,14 @@ class ReportRepository:
         """
         prefix = _id_prefix(period) if period else ""
         last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
+        condition, values = _range(account, prefix)
         page = self._dynamodb.query(
-            **self._range(account, prefix),
+            TableName=self._table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=serialize(values),
             Limit=limit,
-            **({"ExclusiveStartKey": last} if last else {}),
+            **_NEWEST,
+            **start_after(last),
         )
         reports = [_report(deserialize(item)) for item in page["Items"]]
         return reports, encode_cursor(page.get("LastEvaluatedKey"))
@@ -162,30 +170,17 @@ class ReportRepository:
 
         A report that was settled within the last second may be missing.
         """
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
+        items = query_all(
+            self._dynamodb,
+            self._table,
+            "unannounced = :yes",
+            {":yes": _YES},
             IndexName=_UNPUBLISHED,
-            KeyConditionExpression="unannounced = :yes",
-            ExpressionAttributeValues=serialize({":yes": _YES}),
         )
-        for page in pages:
-            items = map(deserialize, page["Items"])
+        for batch in batched(list(items), 100):
             # The index lags behind the table.
-            reports = self.get_many([(item["account"], item["id"]) for item in items])
+            reports = self.get_many([(item["account"], item["id"]) for item in batch])
             yield from (report for report in reports if report.is_unpublished)
-
-    def _range(self, account: str, prefix: str) -> Item:
-        condition, values = "account = :account", {":account": account}
-        if prefix:
-            condition += " AND begins_with(id, :prefix)"
-            values[":prefix"] = prefix
-        return {
-            "TableName": self._table,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeValues": serialize(values),
-            "ScanIndexForward": False,
-            "ConsistentRead": True,
-        }
 
 
 class MonthlyRunRepository:
@@ -367,3 +362,10 @@ def _report(item: Item) -> Report:
         is_unpublished="unannounced" in item,
         **{name: item.get(name) for name in _RESULTS},
     )
+
+
+def _range(account: str, prefix: str) -> tuple[str, Item]:
+    if not prefix:
+        return "account = :account", {":account": account}
+    condition = "account = :account AND begins_with(id, :prefix)"
+    return condition, {":account": account, ":prefix": prefix}

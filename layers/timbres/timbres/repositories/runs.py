@@ -41,6 +41,7 @@ from timbres.repositories.dynamodb import (
     decode_cursor,
     deserialize,
     encode_cursor,
+    query_all,
     serialize,
     transact_write,
 )
@@ -323,15 +324,9 @@ class RunRepository:
         if prefix:
             condition += " AND begins_with(entry, :prefix)"
             values[":prefix"] = prefix
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression=condition,
-            ExpressionAttributeValues=serialize(values),
-            ConsistentRead=True,
-            **options,
+        return query_all(
+            self._dynamodb, self._table, condition, values, ConsistentRead=True, **options
         )
-        for page in pages:
-            yield from map(deserialize, page["Items"])
 
     def _step(
         self,
