@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from timbres.aws.events import EventPublisher
@@ -36,7 +37,7 @@ _Version = tuple[str, str]
 
 # For how long a fan-out of reads relies on an earlier look at the table of rejections. A process
 # notices a rejection of its own at once.
-_FAN_OUT_SECONDS = 1.0
+_FAN_OUT_PERIOD = timedelta(seconds=1)
 
 logger = logging.getLogger("timbres")
 
@@ -69,8 +70,8 @@ class PacAccess:
         self._slots: dict[tuple[str, int], threading.BoundedSemaphore] = {}
         # Rejections that are not in the table yet.
         self._unrecorded: dict[_Version, CredentialRejection] = {}
-        # When the table had no rejection of a version, in monotonic seconds.
-        self._accepted_at: dict[_Version, float] = {}
+        # When the table had no rejection of a version.
+        self._accepted_at: dict[_Version, datetime] = {}
 
     def require_account(self, name: str, capability: str | None = None) -> Account:
         """Return an account that offers ``capability``, if one is given; no PAC is called.
@@ -149,7 +150,10 @@ class PacAccess:
 
     def _was_just_accepted(self, account: Account) -> bool:
         accepted_at = self._accepted_at.get((account.name, account.version))
-        return accepted_at is not None and time.monotonic() - accepted_at < _FAN_OUT_SECONDS
+        if accepted_at is None:
+            return False
+        # Not before: the clock of a machine may be set back.
+        return timedelta() <= clock.now() - accepted_at < _FAN_OUT_PERIOD
 
     def _admit(
         self, account: Account, login: str | None, *, follow: bool
@@ -180,7 +184,7 @@ class PacAccess:
                 account, trial = renewed, None
             elif state.accepted or trial is not None:
                 if state.accepted:
-                    self._accepted_at[account.name, account.version] = time.monotonic()
+                    self._accepted_at[account.name, account.version] = clock.now()
                 return account, trial
             else:
                 # Then read the state again: another trial may have ended in between.
