@@ -5,6 +5,7 @@ A schedule starts it. Another one, with ``{"close": "overdue"}``, closes runs th
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
@@ -24,17 +25,23 @@ from timbres.schemas.runs import (
     run_to_dict,
     run_with_accounts_to_dict,
 )
+from timbres.services.daily_run import records
 from timbres.services.daily_run.start import DailyRunService
 
 api = HttpHandler()
 run_repository = RunRepository(client("dynamodb"), get_env("RUNS_TABLE"))
-daily_run_service = DailyRunService(
-    create_account_repository(),
-    IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
-    run_repository,
-    RunQueue(client("sqs"), get_env("RUNS_QUEUE_URL")),
-    create_event_publisher(),
-)
+
+
+@cache
+def daily_run_service() -> DailyRunService:
+    # Only the schedules need it.
+    return DailyRunService(
+        create_account_repository(),
+        IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
+        run_repository,
+        RunQueue(client("sqs"), get_env("RUNS_QUEUE_URL")),
+        create_event_publisher(),
+    )
 
 
 @api.get("/runs")
@@ -49,14 +56,14 @@ def list_runs() -> Response[str]:
 @api.get("/runs/<run_id>")
 def get_run(run_id: str) -> Response[str]:
     api.query_params()
-    return json_response(200, run_with_accounts_to_dict(daily_run_service.get(run_id)))
+    return json_response(200, run_with_accounts_to_dict(records.get_run(run_repository, run_id)))
 
 
 @api.get("/runs/<run_id>/failures")
 def list_failures(run_id: str) -> Response[str]:
     query = api.query_params("account", "cursor")
-    failures, next_cursor = daily_run_service.list_failures(
-        run_id, query["account"], query["cursor"]
+    failures, next_cursor = records.list_failures(
+        run_repository, run_id, query["account"], query["cursor"]
     )
     items = [failure_to_dict(failure) for failure in failures]
     return json_response(200, {"failures": items, "next": next_cursor})
@@ -64,8 +71,8 @@ def list_failures(run_id: str) -> Response[str]:
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
     if payload.get("close") == "overdue":
-        return {"closed": [run_to_dict(run) for run in daily_run_service.close_overdue()]}
-    return run_to_dict(daily_run_service.start(schedule.scheduled_at(payload)))
+        return {"closed": [run_to_dict(run) for run in daily_run_service().close_overdue()]}
+    return run_to_dict(daily_run_service().start(schedule.scheduled_at(payload)))
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -1,4 +1,4 @@
-"""Starts and closes daily runs, and reads their records."""
+"""Starts and closes daily runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from itertools import chain, islice, zip_longest
 from timbres.aws.events import EventPublisher
 from timbres.aws.queues import RunQueue, batch_to_json
 from timbres.domain import clock
-from timbres.domain.run import BATCH_SIZE, RUNNING, Failure, Rfcs, Run, is_run_id, run_id
-from timbres.errors import ACCOUNT_NOT_FOUND, INTERNAL_ERROR, RUN_NOT_FOUND, TimbresError
+from timbres.domain.run import BATCH_SIZE, RUNNING, Rfcs, Run, run_id
+from timbres.errors import INTERNAL_ERROR
 from timbres.observability.metrics import metrics
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.issuers import IssuerRepository
@@ -25,7 +25,7 @@ logger = logging.getLogger("timbres")
 
 @dataclass(frozen=True)
 class DailyRunService:
-    """Starts and closes daily runs, and reads their records."""
+    """Starts and closes daily runs."""
 
     accounts: AccountRepository
     issuers: IssuerRepository
@@ -68,28 +68,6 @@ class DailyRunService:
             if run.status == RUNNING
         )
         return [run for run in closed if run is not None]
-
-    def get(self, run_id: str) -> Run:
-        """Return a run. Raises ``run-not-found``."""
-        run = self.runs.get(run_id) if is_run_id(run_id) else None
-        if run is None:
-            raise TimbresError(RUN_NOT_FOUND, "Run not found.", field="id")
-        return run
-
-    def list_failures(
-        self, run_id: str, account: str | None, after: str | None
-    ) -> tuple[list[Failure], str | None]:
-        """Return a page of what a run did not count, and the cursor of the next page or None.
-
-        ``account`` selects one account. Raises ``run-not-found``, and ``account-unknown`` if the
-        run does not have it.
-        """
-        run = self.get(run_id)
-        if account is not None and account not in {one.account for one in run.accounts}:
-            raise TimbresError(
-                ACCOUNT_NOT_FOUND, "The run does not have this account.", field="account"
-            )
-        return self.runs.list_failures(run, account, after)
 
     def _plan(self, run: Run, name: str, replaces: str | None) -> None:
         save = partial(self.runs.save_plan, run.id, name, at=clock.now(), replaces=replaces)
