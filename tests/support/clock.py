@@ -28,18 +28,20 @@ class Clock:
 class FakeTime:
     """Replaces the module ``time``: a pause ends at once, and the clock includes it.
 
-    If ``real`` is set, pauses take their time. ``sleeps`` are the pauses in seconds.
+    If ``real`` is set, pauses take their time. If ``stopped`` is set, only pauses move the clock.
+    ``sleeps`` are the pauses in seconds.
     """
 
     def __init__(self) -> None:
-        self.real = False
+        self.real = self.stopped = False
         self.sleeps: list[float] = []
+        self._start = time.time()
         self._ahead = 0.0
         self._lock = threading.Lock()
 
     def time(self) -> float:
         """Return the seconds since the epoch, pauses included."""
-        return time.time() + self._ahead
+        return (self._start if self.stopped else time.time()) + self._ahead
 
     def sleep(self, seconds: float) -> None:
         """Add a pause."""
