@@ -1,6 +1,6 @@
 """The command `timbres`; each module adds its commands to ``app``."""
 
-from timbres_client.cli import accounts, contracts, reports, stamps  # noqa: F401
+from timbres_client.cli import accounts, contracts, reports, stamps  # noqa: F401 they register
 from timbres_client.cli.tool import app
 
 

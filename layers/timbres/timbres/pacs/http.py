@@ -137,7 +137,7 @@ class HttpResponse:
 def _spool(pieces: Iterable[bytes]) -> tuple[IO[bytes], int, str]:
     """Return a file with the ``pieces``, which the caller closes, its size and its SHA-256."""
     size, digest = 0, hashlib.sha256()
-    file: IO[bytes] = SpooledTemporaryFile(max_size=_MAX_MEMORY_BYTES)  # noqa: SIM115 as above
+    file: IO[bytes] = SpooledTemporaryFile(max_size=_MAX_MEMORY_BYTES)  # noqa: SIM115 the caller closes it
     try:
         for piece in pieces:
             size += len(piece)

@@ -270,6 +270,7 @@ class ReachcoreBalance(BalanceStream):
             for end, received in events:
                 if end == "end_map":
                     break
+                # A million movements have four million names: most need no call.
                 name = received if received in _DOCUMENTED else self._documented(received)
                 if name in item:
                     raise protocol_error(NAME, f"{_field_label(name)} appears twice in a movement")
