@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from timbres.repositories.dynamodb import (
     decode_cursor,
     deserialize,
     encode_cursor,
+    query_all,
     serialize,
     transact_write,
 )
@@ -233,3 +235,22 @@ def test_a_failed_condition_is_reported_and_not_retried(pauses: list[float]) -> 
 
     assert transact_write(client, [{}, {}, {}]) == {0}
     assert pauses == []
+
+
+def test_a_query_that_starts_after_a_key_continues_on_the_next_pages() -> None:
+    pages = [
+        {"Items": [serialize({"id": "b"})], "LastEvaluatedKey": serialize({"id": "b"})},
+        {"Items": [serialize({"id": "c"})]},
+    ]
+    starts = []
+
+    def query(**request: Any) -> Any:
+        starts.append(request["ExclusiveStartKey"])
+        return pages[len(starts) - 1]
+
+    found = query_all(
+        SimpleNamespace(query=query), "table", "c", {}, ExclusiveStartKey=serialize({"id": "a"})
+    )
+
+    assert [item["id"] for item in found] == ["b", "c"]
+    assert starts == [serialize({"id": "a"}), serialize({"id": "b"})]

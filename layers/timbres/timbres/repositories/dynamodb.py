@@ -202,7 +202,7 @@ def query_all(
     last: Item | None = {}
     while last is not None:
         # A paginator of boto3 reads its model from disk first.
-        page = dynamodb.query(**query, **start_after(last))
+        page = dynamodb.query(**query | start_after(last))
         yield from map(deserialize, page["Items"])
         last = page.get("LastEvaluatedKey")
 

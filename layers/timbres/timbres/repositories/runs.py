@@ -43,6 +43,7 @@ from timbres.repositories.dynamodb import (
     encode_cursor,
     query_all,
     serialize,
+    start_after,
     transact_write,
 )
 
@@ -232,7 +233,7 @@ class RunRepository:
             ExpressionAttributeValues=serialize({":kind": _KIND}),
             ScanIndexForward=False,
             Limit=limit,
-            **({"ExclusiveStartKey": last} if last else {}),
+            **start_after(last),
         )
         runs = [_run(deserialize(item), ()) for item in page["Items"]]
         return runs, encode_cursor(page.get("LastEvaluatedKey"))
@@ -255,8 +256,7 @@ class RunRepository:
             for code in (one.plan_problem, one.count and one.count.problem)
             if code
         ]
-        options = {"ExclusiveStartKey": start} if start else {}
-        for item in self._entries(run.id, prefix, **options):
+        for item in self._entries(run.id, prefix, **start_after(start)):
             _, name, number = item["entry"].split("#")
             if name in chosen and number.startswith(f"{chosen[name].plan}-"):
                 failures += _failures(item, name, is_closed=run.finished_at is not None)
