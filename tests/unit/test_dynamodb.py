@@ -13,10 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.timbres_errors import expect_error
 
-import timbres.repositories.dynamodb
 from timbres.domain.forecast import Forecast, urgency
 from timbres.repositories.dynamodb import (
-    batched,
     conditional_write,
     decode_cursor,
     deserialize,
@@ -62,15 +60,6 @@ def test_stored_form_of_values(value: object, stored: object) -> None:
     for number in (float("nan"), float("inf")):
         with pytest.raises(TypeError):
             serialize({"x": number})
-
-
-@given(st.integers(0, 250), st.integers(1, 110))
-def test_batches_keep_every_value_in_order(count: int, size: int) -> None:
-    batches = list(batched(range(count), size))
-
-    assert [value for batch in batches for value in batch] == list(range(count))
-    assert all(len(batch) == size for batch in batches[:-1])
-    assert all(batches)
 
 
 FIXED, RFC = {"account": "acme-sf"}, "ÑA&D061009TY8"
@@ -165,27 +154,19 @@ def test_after_a_failed_condition_the_item_is_compared(
 
 
 class Transactions:
-    """A client whose transactions fail as listed, and then succeed."""
+    """A client whose first transactions fail, with a code and the reasons of a cancellation."""
 
-    def __init__(self, *failures: tuple[str, ...]) -> None:
-        self.failures = list(failures)
+    def __init__(self, failures: int, code: str, *reasons: str) -> None:
+        response: Any = {"Error": {"Code": code, "Message": ""}}
+        response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
+        self.error = ClientError(response, "TransactWriteItems")
+        self.failures = failures
         self.tokens: list[str] = []
 
     def transact_write_items(self, *, ClientRequestToken: str, **_: Any) -> None:  # noqa: N803
         self.tokens.append(ClientRequestToken)
-        if self.failures:
-            code, *reasons = self.failures.pop(0)
-            response: Any = {"Error": {"Code": code, "Message": ""}}
-            response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
-            raise ClientError(response, "TransactWriteItems")
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    recorded: list[float] = []
-    monkeypatch.setattr(timbres.repositories.dynamodb.time, "sleep", recorded.append)
-    monkeypatch.setattr(timbres.repositories.dynamodb.random, "uniform", max)
-    return recorded
+        if len(self.tokens) <= self.failures:
+            raise self.error
 
 
 @pytest.mark.parametrize(
@@ -202,39 +183,33 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ids=str,
 )
 def test_a_transient_failure_of_a_transaction_is_retried_with_the_same_token(
-    failure: tuple[str, ...], seconds: float, pauses: list[float]
+    failure: tuple[str, ...], seconds: float
 ) -> None:
-    client = Transactions(*[failure] * 7)
+    recovering, failing = Transactions(7, *failure), Transactions(8, *failure)
+    pauses: list[float] = []
 
-    assert transact_write(client, [{}, {}]) == set()
+    assert transact_write(recovering, [{}, {}], pauses.append) == set()
+    with pytest.raises(ClientError):
+        transact_write(failing, [{}, {}], lambda _: None)
 
-    assert (len(client.tokens), len(set(client.tokens))) == (8, 1)
+    assert len(recovering.tokens) == len(failing.tokens) == 8
+    assert len(set(recovering.tokens)) == 1
     assert sum(pauses) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(
-    ("failure", "tries"),
-    [
-        (("AccessDeniedException",), 1),
-        ((CANCELLED, "ValidationError"), 1),
-        ((CANCELLED, "TransactionConflict"), 8),
-    ],
-)
-def test_a_permanent_failure_is_raised(
-    failure: tuple[str, ...], tries: int, pauses: list[float]
-) -> None:
-    client = Transactions(*[failure] * 8)
+@pytest.mark.parametrize("failure", [("AccessDeniedException",), (CANCELLED, "ValidationError")])
+def test_a_permanent_failure_is_raised_at_once(failure: tuple[str, ...]) -> None:
+    client = Transactions(1, *failure)
 
     with pytest.raises(ClientError):
         transact_write(client, [{}])
-    assert len(client.tokens) == tries
+    assert len(client.tokens) == 1
 
 
-def test_a_failed_condition_is_reported_and_not_retried(pauses: list[float]) -> None:
-    client = Transactions((CANCELLED, "ConditionalCheckFailed", "TransactionConflict", "None"))
+def test_a_failed_condition_is_reported_and_not_retried() -> None:
+    client = Transactions(1, CANCELLED, "ConditionalCheckFailed", "TransactionConflict", "None")
 
     assert transact_write(client, [{}, {}, {}]) == {0}
-    assert pauses == []
 
 
 def test_a_query_that_starts_after_a_key_continues_on_the_next_pages() -> None:

@@ -160,11 +160,18 @@ def conditional_write(
     return WriteResult(applied=True, item=deserialize(response.get("Attributes") or {}))
 
 
-def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
+def _pause(max_seconds: float) -> None:
+    time.sleep(random.uniform(max_seconds / 4, max_seconds))  # noqa: S311 jitter, no secret
+
+
+def transact_write(
+    dynamodb: Any, steps: list[Item], pause: Callable[[float], None] = _pause
+) -> set[int]:
     """Write all of ``steps`` or none; return the indexes of the failed conditions.
 
     All attempts have the same token, so that a transaction whose response was lost is not
-    applied twice and does not conflict with itself. Raises ClientError if the last attempt fails.
+    applied twice and does not conflict with itself. ``pause`` waits between two attempts, up to
+    the given seconds. Raises ClientError if the last attempt fails.
     """
     token = str(uuid.uuid4())
     for attempt in range(_TRANSACTION_ATTEMPTS):
@@ -182,8 +189,7 @@ def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
             if attempt == _TRANSACTION_ATTEMPTS - 1:
                 raise
             # A conflict lasts milliseconds, throttling longer.
-            max_delay = min(0.2 * 2**attempt, 3.0) if throttled else 0.1 * (attempt + 1)
-            time.sleep(random.uniform(max_delay / 4, max_delay))  # noqa: S311 jitter, no secret
+            pause(min(0.2 * 2**attempt, 3.0) if throttled else 0.1 * (attempt + 1))
     raise AssertionError("unreachable")
 
 
