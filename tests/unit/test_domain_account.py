@@ -9,8 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.support.timbres_errors import expect_error
 
 from timbres.domain.account import Account, parse_account, parse_account_name
@@ -126,14 +124,11 @@ def test_settings_have_a_default_and_a_minimum(
     assert getattr(parse(RC), field) == default
 
 
-@pytest.mark.parametrize("good", ["a b", "<&>\"'", "密码😀", "x" * 500])
-def test_a_password_may_be_anything_printable(good: str) -> None:
-    assert parse(SF, password=good).credentials["password"] == good
-
-
-@pytest.mark.parametrize("price", [0, 1.25, "1.250", " 0.955 ", "999999"])
-def test_a_stamp_price_is_an_exact_number(price: object) -> None:
-    assert parse(RC, stamp_price=price).stamp_price == Decimal(str(price).strip())
+def test_a_password_may_be_anything_printable_and_a_price_is_exact() -> None:
+    for password in ("a b", "<&>\"'", "密码😀", "x" * 500):
+        assert parse(SF, password=password).credentials["password"] == password
+    for price in (0, 1.25, "1.250", " 0.955 ", "999999"):
+        assert parse(RC, stamp_price=price).stamp_price == Decimal(str(price).strip())
 
 
 def test_the_wsdl_is_the_bundled_one_unless_live() -> None:
@@ -147,7 +142,7 @@ def test_the_wsdl_is_the_bundled_one_unless_live() -> None:
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080", "https://pac.example:8443",
+    ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080", "https://pac.example:65535",
      "https://10.0.0.7", "https://[2001:db8::7]:8443", "https://xn--pac-0na.example"],
 )  # fmt: skip
 def test_a_sandbox_endpoint_uses_https_or_is_on_loopback(endpoint: str) -> None:
@@ -164,7 +159,7 @@ def test_a_sandbox_endpoint_uses_https_or_is_on_loopback(endpoint: str) -> None:
      "ftp://127.0.0.1", "https://user:s3cret@pac.example", "https://@pac.example",
      "https://pac.example/api", "https://pac.example//", "https://pac.example/?a=s3cret",
      "https://pac.example#", "https://pac.example:port", "https://pac.example:",
-     "https://pac.example:99999", "https://pac.example:８０", "https://pac.example\n",
+     "https://pac.example:65536", "https://pac.example:８０", "https://pac.example\n",
      "https://pac.exa\tmple", " https://pac.example", "https://.pac.example",
      "https://pac.example\\@127.0.0.1", "https://[::1", "https://pác.example", "http://ⅼocalhost"],
 )  # fmt: skip
@@ -183,36 +178,12 @@ def test_a_secret_is_one_json_object(text: str) -> None:
     assert secret_error(text).field == "secret"
 
 
-@settings(max_examples=50)
-@given(
-    st.sampled_from([*RC, *NUMBERS, "endpoint", "wsdl", None]),
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
-        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
-        max_leaves=4,
-    ),
-)
-def test_any_value_of_any_field_is_accepted_or_rejected(field: str | None, value: object) -> None:
-    try:
-        text = repr(parse(RC, **{field: value}) if field else parse(str(value)))
-    except TimbresError as error:
-        text = str(error)
-    assert KEY not in text
-    assert text.startswith(("Account(", "account-misconfigured: "))
-
-
-@pytest.mark.parametrize("name", ["ac", "acme-sf", "0-0", "a" * 41, "acme--sf", "acme-"])
-def test_valid_account_names(name: str) -> None:
-    assert parse_account_name(name) == name
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", "a", "-a", "Acme", "acme_sf", "../acme", "acme\n", "ácme", "a" * 42, "٠٠", None, ["acme"],
-     "all"],
-)  # fmt: skip
-def test_invalid_account_names(name: object) -> None:
-    expect_error("account-unknown", "account", parse_account_name, name)
+def test_account_names() -> None:
+    for name in ("ac", "acme-sf", "0-0", "a" * 41, "acme--sf", "acme-"):
+        assert parse_account_name(name) == name
+    invalid = ["", "a", "-a", "Acme", "acme_sf", "../acme", "acme\n", "ácme", "a" * 42, "٠٠", "all"]
+    for value in (*invalid, None, ["acme"]):
+        expect_error("account-unknown", "account", parse_account_name, value)
 
 
 @pytest.mark.parametrize(
