@@ -1,15 +1,18 @@
-"""Contracts in the journal: limits, waiting, settlement, and the reconciler.
+"""Contracts in the journal: limits, waiting, settlement, the reconciler, damaged and old items.
 
 ``test_reliability.py`` and ``tests/torture`` show that each request is sent at most once.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import pytest
+from tests.support.clock import START
 from tests.support.fakes_contracts import (
     CALLER,
     RFC,
@@ -24,7 +27,11 @@ from tests.support.fakes_contracts import (
     unreachable,
 )
 
+from timbres.deadline import Deadline
+from timbres.domain.contract import ABANDONED_AFTER, Contract, ContractFilter
+from timbres.domain.stamps import Stamps
 from timbres.errors import TimbresError
+from timbres.observability.metrics import metrics
 from timbres.repositories.dynamodb import serialize
 
 CONFIRMED_CALLS = ["stamps", "create_contract", "stamps"]
@@ -260,16 +267,14 @@ def test_an_account_that_fails_is_not_read_again_in_a_run(
     assert services.reconcile(minutes=40) == {"rejected": 2}
 
 
-def deny_secrets(services: Services) -> None:
-    services.interruptions.plan(aws_error("AccessDenied"), "get_secret_value", times=1000)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
         lambda services: services.secrets.put_text(SF, "no JSON"),
         lambda services: services.secrets.delete(SF),
-        deny_secrets,
+        lambda services: services.interruptions.plan(
+            aws_error("AccessDenied"), "get_secret_value", times=1000
+        ),
     ],
     ids=["no JSON", "deleted", "denied"],
 )
@@ -282,8 +287,8 @@ def test_an_unreadable_secret_leaves_the_contract_open_for_a_day(
 
     assert services.reconcile(minutes=2) == {"unknown": 2}
 
-    states = {state for _ in range(30) for state in services.reconcile(hours=1)}
-    assert states == {"unknown", "needs-review"}
+    states = [services.reconcile(hours=hours) for hours in (12, 11, 1)]
+    assert states == [{"unknown": 2}, {"unknown": 2}, {"needs-review": 2}]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +315,7 @@ def test_a_contract_without_a_stored_login_needs_a_review(services: Services) ->
     leave_unknown(services)
     (item,) = services.items("contract#")
     del item["login"]
-    services.dynamodb.put_item(TableName="ContractsTable", Item=serialize(item))
+    put(services, item)
 
     assert services.reconcile(minutes=2) == {"needs-review": 1}
 
@@ -331,6 +336,23 @@ def test_a_run_ends_before_its_deadline(services: Services) -> None:
     assert services.pac.calls == []
 
 
+def test_a_state_is_counted_once(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
+    # The outcome is not stored.
+    services.interruptions.plan(aws_error("AccessDenied"), "TransactWriteItems", skip=2)
+    services.pac.fault = "cut-before"
+    assert services.outcome() == "pending"
+    metrics.flush()
+    capsys.readouterr()
+
+    states = [services.reconcile(minutes=minutes) for minutes in (3, 5, 8, 40)]
+
+    assert states == [*[{"unknown": 1}] * 3, {"rejected": 1}]
+    metrics.flush()
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    counted = {line["status"]: line["Contracts"] for line in lines if "Contracts" in line}
+    assert counted == {"unknown": [1], "rejected": [1]}
+
+
 @pytest.mark.parametrize(
     ("call", "expected"), [("GetItem", {"not due": 1}), ("stamps", {"changed meanwhile": 1})]
 )
@@ -346,3 +368,125 @@ def test_two_runs_at_once_store_one_step(
     assert results == [{"confirmed": 1}]
     assert services.steps() == ["create", "send", "mark-unknown", "confirm-by-count"]
     assert services.bus.event_types == ["Contract Outcome Unknown", "Contract Confirmed"]
+
+
+# The journal
+
+
+def put(services: Services, item: dict[str, Any]) -> None:
+    services.dynamodb.put_item(TableName="ContractsTable", Item=serialize(item))
+
+
+def delete(services: Services, item: dict[str, Any]) -> None:
+    key = serialize({name: item[name] for name in ("account", "entry")})
+    services.dynamodb.delete_item(TableName="ContractsTable", Key=key)
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        ("None", "TransactionConflict", "None", "ConditionalCheckFailed"),
+        ("None", "None", "ConditionalCheckFailed", "ConditionalCheckFailed"),
+        ("None", "None", "None", "ConditionalCheckFailed"),
+    ],
+    ids=" ".join,
+)
+def test_a_known_key_is_found_for_every_cancellation_reason(
+    services: Services, reasons: tuple[str, ...]
+) -> None:
+    first, _ = services.create()
+    error = aws_error("TransactionCanceledException")
+    error.response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
+    services.interruptions.plan(error, "TransactWriteItems")
+
+    contract, is_replay = services.create()
+
+    assert (contract.id, is_replay) == (first.id, True)
+
+
+@pytest.mark.parametrize("prefix", ["contract#", "key#"])
+def test_a_partly_restored_table_sends_no_contract(services: Services, prefix: str) -> None:
+    services.pac.fault = "cut-after"
+    services.create()
+    for item in services.items(prefix):
+        delete(services, item)
+    services.pac.calls.clear()
+
+    expected = {"key#": "contract-in-flight", "contract#": "storage-unavailable"}
+    assert services.outcome() == expected[prefix]
+    assert services.pac.calls == []
+
+
+def test_a_contract_stored_before_0_5_0_is_read_and_not_published_again(
+    services: Services,
+) -> None:
+    services.pac.fault = "cut-before"
+    services.create()
+    (item,) = services.items("contract#")
+    old_steps = ("open", "send", "doubt")
+    history = [line | {"step": step} for line, step in zip(item["history"], old_steps, strict=True)]
+    refusal = item["refusal"] | {"status": 418}
+    changes = {"step": "doubt", "announced": ["Contract Unknown"], "history": history}
+    put(services, item | changes | {"refusal": refusal})
+
+    assert services.reconcile(minutes=2) == {"unknown": 1}
+
+    assert services.steps() == ["create", "send", "mark-unknown", "check"]
+    assert services.bus.event_types == ["Contract Outcome Unknown"]
+    assert services.reconcile(minutes=40) == {"rejected": 1}
+
+
+def test_a_count_stored_before_0_4_0_has_only_contracted_stamps(services: Services) -> None:
+    contract, _ = services.create()
+    (item,) = services.items("contract#")
+    del item["before"], item["after"]
+    item |= {"contracted_before": 1000}
+    put(services, item)
+
+    stored = services.journal.get(SF, contract.id)
+
+    assert stored is not None
+    assert (stored.before, stored.after) == (Stamps(1000, None, None), None)
+
+
+@pytest.fixture
+def ids(services: Services) -> list[str]:
+    """The ids of 231 open contracts; every third has another issuer, every 50th is rejected."""
+    new = Contract.create(SF, "login", RFC, 500, CALLER, "order-1", START)
+    services.journal.create(new, "body", 10_000)
+    (model,) = services.items("contract#")
+    delete(services, model)
+    ids = [f"{number:012x}{'0' * 20}" for number in range(231)]
+    for n, id_ in enumerate(ids):
+        item = model | {"id": id_, "entry": f"contract#{id_}", "rfc": RFC if n % 3 else RFC_N}
+        item["status"] = "rejected" if n % 50 == 1 else "pending"
+        put(services, item)
+    return ids
+
+
+def test_lists_have_every_contract(services: Services, ids: list[str]) -> None:
+    journal = services.journal
+
+    def pages(rfc: Any = None, status: str | None = None, account: str = SF) -> list[list[str]]:
+        result, cursor = [], None
+        while cursor is not None or not result:
+            page, cursor = journal.list_page(
+                account, ContractFilter(rfc, status), cursor, Deadline(60)
+            )
+            result.append([contract.id for contract in page])
+        return result
+
+    assert [len(page) for page in pages()] == [100, 100, 31]
+    assert list(chain(*pages())) == ids[::-1]
+    assert list(chain(*pages(rfc=RFC_N))) == ids[::3][::-1]
+    assert list(chain(*pages(RFC_N, "rejected"))) == [ids[201], ids[51]]
+    assert pages(status="unknown") == [[]] == pages(account=SECOND)
+    # A filtered list stops at the deadline with a cursor.
+    contracts, cursor = journal.list_page(SF, ContractFilter(status="unknown"), None, Deadline(4))
+    assert (contracts, cursor is None) == ([], False)
+    assert [id_ for _, id_ in journal.list_due(START + ABANDONED_AFTER)] == ids
+    oldest = journal.oldest_open()
+    assert oldest is not None
+    assert oldest.id == ids[0]
+    first, last = (datetime.fromtimestamp(n / 1000, START.tzinfo) for n in (7, 9))
+    assert [contract.id for contract in journal.list_between(SF, first, last)] == ids[7:9]

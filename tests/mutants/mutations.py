@@ -46,7 +46,6 @@ ACCESS_TESTS = "tests/integration/test_pac_access.py"
 DAILY = "tests/integration/test_runs.py"
 MAILS = "tests/integration/test_monthly_mails.py"
 SERVICE_TESTS = "tests/integration/test_contract_service.py"
-JOURNAL_TESTS = "tests/integration/test_contract_repositories.py"
 DYNAMODB_TESTS = "tests/unit/test_dynamodb.py"
 RULES_TESTS = "tests/unit/test_domain_contract.py"
 
@@ -156,7 +155,7 @@ MUTATIONS = (
                 return conflict
             if conflict := self._find_in_flight(contract):
                 return conflict
-""", JOURNAL_TESTS),
+""", SERVICE_TESTS),
     contract("a step is written over any version", JOURNAL,
         '"ConditionExpression": "#version = :stored_version",',
         '"ConditionExpression": "#version = :stored_version OR #version <> :stored_version",',
@@ -172,10 +171,10 @@ MUTATIONS = (
         "        if entry is None or name:\n            # A contract outlives", SERVICE_TESTS),
     contract("a list searches the whole journal", JOURNAL,
         "if contracts or not last or deadline.remaining() < _RESERVE_SECONDS:",
-        "if contracts or not last:", JOURNAL_TESTS),
+        "if contracts or not last:", SERVICE_TESTS),
     contract("only the first page of open contracts", WRITES,
         'yield from map(deserialize, page["Items"])',
-        'yield from map(deserialize, page["Items"][:100])', JOURNAL_TESTS),
+        'yield from map(deserialize, page["Items"][:100])', SERVICE_TESTS),
     contract("a failed condition always means another writer", WRITES,
         "return WriteResult(bool(item) and applied.items() <= item.items(), item)",
         "return WriteResult(False, item)", DYNAMODB_TESTS),

@@ -112,6 +112,7 @@ class Live:
         # An empty count neither clears nor publishes an alert.
         ([90, None, 80], [0]),
         ([None, None, 90], [2]),
+        ([1000, Live(90), None, 80], [2]),
         # A live count publishes nothing; it clears an alert, in part or completely.
         ([1000, Live(0), 0], [1]),
         ([90, Live(2000), 80], [0, 1]),
