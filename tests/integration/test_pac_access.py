@@ -178,23 +178,16 @@ def test_an_invalidated_password_fails_only_the_calls_in_flight(
     assert services.bus.event_types == ["Credentials Rejected"]
 
 
-def clear_rejections(services: Services) -> None:
-    for item in rejection_items(services):
-        key = {name: item[name] for name in ("account", "entry")}
-        services.dynamodb.delete_item(TableName=TABLE, Key=serialize(key))
-
-
-@pytest.mark.parametrize("repair", [lambda services: services.secrets.put(SF), clear_rejections])
 @pytest.mark.parametrize("is_valid", [True, False])
-def test_a_rejected_version_is_tried_again_after_a_change_or_an_operator(
-    services: Services, repair: Callable[[Services], None], is_valid: bool
+def test_after_a_rejection_a_new_version_is_tried_by_one_call(
+    services: Services, is_valid: bool
 ) -> None:
     services.pac.password = "another"
     assert [count(services), count(services.new_process())] == [REJECTED] * 2
     assert services.pac.failed_sign_ins == 1
     services.pac.password = PASSWORD if is_valid else "another"
 
-    repair(services)
+    services.secrets.put(SF)
 
     expected = SUCCESS if is_valid else REJECTED
     assert set(count_concurrently(services, 2, 4)) == {expected}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
+from tests.integration.test_reports_api import days_of, sheets
 from tests.support.events import check_problem
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 
@@ -161,6 +162,10 @@ def test_daily_runs_give_history_and_balance(stack: FakeStack) -> None:
     missing = [day["date"] for day in body["missing_days"]]
     assert ("2026-11-21" in missing, "2026-11-20" in missing) == (True, False)
     assert (other["transactions"], other["by_issuer"]) == (0, [])
+    # The consumption since the newest count, of the 22nd, is not known.
+    days = days_of(sheets(stack, SF, "2026-11")["Resumen"])
+    stamps = [days[f"{day}/11/2026"] for day in (19, 20, 21, 22, 23)]
+    assert stamps == ["10", "30", "sin dato", "sin dato", "sin dato"]
     for item in stack.aws.items("SnapshotsTable"):
         stored_at = datetime.fromisoformat(item["at"]).timestamp()
         assert float(item["expires_at"]) - stored_at == pytest.approx(400 * 24 * 3600)

@@ -400,14 +400,14 @@ class ConsumptionReader:
 
 
 def _days_with_data(month: Month, consumption: MonthlyConsumption) -> dict[date, int | None]:
-    """Return each day's stamps; None for a day on which no issuer is counted yet."""
+    """Return each day's stamps; None if no later count of an issuer shows them."""
     sums: Counter[date] = Counter()
     for movement in consumption.movements:
         sums[movement.date] += movement.amount
-    today = clock.now().date()
+    newest = consumption.as_of.date() if consumption.as_of else month.first_day
     return {
         day: sums[day]
-        if day in sums or (day < today and consumption.missing.get(day, 0) < consumption.issuers)
+        if day in sums or (day < newest and consumption.missing.get(day, 0) < consumption.issuers)
         else None
         for day in _days_of(month)
     }
