@@ -32,8 +32,8 @@ RFC = bulk_rfc(0)
 
 
 def new_credential(marks='ñ&<"/+ %'):
-    """Return a new credential that every encoding writes in another way throughout."""
-    return "".join(mark + secrets.token_hex(2) for mark in marks)
+    """Return a new credential with marks that every encoding writes in another way."""
+    return marks + secrets.token_hex(12)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_no_output_of_the_session_contains_a_credential(stack, pacs, recorder):
         kind = place.partition(" ")[0]
         sizes[kind] = sizes.get(kind, 0) + len(content)
         if names := search.found(content):
-            matches.setdefault(place, set()).update(name.split(" (")[0] for name in names)
+            matches.setdefault(place, set()).update(names)
         if kind == "mails":
             tokens += re.findall(r"/d/([A-Za-z0-9_-]{20,})", str(content))
         if kind in ("table", "schedule") or place.startswith("log group"):

@@ -5,19 +5,15 @@ from __future__ import annotations
 import base64
 import gzip
 import io
-import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import quote, quote_plus
-from xml.sax.saxutils import escape
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
 
-# No encoding changes letters and digits. A sequence of this length is unique to a credential.
+# No encoding of text changes letters and digits. So many in a row are unique to a credential.
 _CORE_LENGTH = 12
 _MIN_LENGTH = 6
-# Forms that may also be base64 or hex encoded, alone or inside a document.
-_ENCODED = {"as it is", "latin-1", "XML", "JSON", "JSON, not ASCII"}
 _STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
 
 
@@ -25,42 +21,37 @@ class Search:
     """Finds credentials, given by name, in text and bytes."""
 
     def __init__(self, credentials: Mapping[str, str]) -> None:
-        self._forms = {
-            form: f"{name} ({encoding})"
-            for name, value in credentials.items()
-            for form, encoding in forms(value).items()
-        }
+        self._forms = {form: name for name, value in credentials.items() for form in forms(value)}
 
     def found(self, content: bytes | str) -> list[str]:
-        """Return the names of the credentials in ``content``, each with its encoding."""
+        """Return the names of the credentials in ``content``."""
         data = content.encode() if isinstance(content, str) else content
         return sorted(
             {name for layer in layers(data) for form, name in self._forms.items() if form in layer}
         )
 
 
-def forms(secret: str) -> dict[bytes, str]:
-    """Return the byte strings that reveal a credential, each with the name of its encoding.
+def forms(secret: str) -> set[bytes]:
+    """Return the byte strings that reveal a credential.
 
-    A credential with 12 letters or digits in a row is searched by these alone, because no escaping
-    changes them. Raise ValueError for fewer than six characters, which would match everywhere.
+    A credential with 12 letters or digits in a row is searched by these alone, in any document;
+    another one as it is and in a URL. Both may be encoded again: in UTF-16, hex, percent, base64.
+    Raise ValueError for fewer than six characters, which would match everywhere.
     """
     if len(secret) < _MIN_LENGTH:
         raise ValueError("too short to be distinguished from other text")
     core = max(re.findall("[A-Za-z0-9]*", secret), key=len)
-    texts = _escaped_forms(secret)
-    if len(core) >= _CORE_LENGTH:
-        texts = {"as it is": core.encode(), "utf-16-le": core.encode("utf-16-le")}
-    encoded = {text: encoding for encoding, text in reversed(texts.items())}
-    for encoding in _ENCODED & texts.keys():
-        text = texts[encoding]
-        encoded.setdefault(text.hex().encode(), f"{encoding}, hex")
-        encoded.setdefault(text.hex().upper().encode(), f"{encoding}, hex")
-        encoded.setdefault("".join(f"%{byte:02x}" for byte in text).encode(), f"{encoding}, %")
-        encoded.setdefault("".join(f"%{byte:02X}" for byte in text).encode(), f"{encoding}, %")
-        for shift in range(3):
-            for plain in (base64.b64encode, base64.urlsafe_b64encode):
-                encoded.setdefault(_aligned(text, shift, plain), f"{encoding}, base64 + {shift}")
+    value = core if len(core) >= _CORE_LENGTH else secret
+    text = value.encode()
+    encoded = {text, quote(value, safe="").encode(), value.encode("utf-16-le")}
+    encoded |= {text.hex().encode(), text.hex().upper().encode()}
+    for form in ("%{:02x}", "%{:02X}"):
+        encoded.add("".join(map(form.format, text)).encode())
+    for shift in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            # The characters that depend on the text alone, after ``shift`` other bytes.
+            whole = encode(bytes(shift) + text)
+            encoded.add(whole[-(-shift * 8 // 6) : (shift + len(text)) * 8 // 6])
     return encoded
 
 
@@ -78,45 +69,3 @@ def layers(content: bytes) -> Iterator[bytes]:
                 yield zlib.decompress(stream)
             except zlib.error:
                 continue
-
-
-def _escaped_forms(secret: str) -> dict[str, bytes]:
-    """Return a credential in the escaped forms of common formats."""
-    quoted = json.dumps(secret)[1:-1]
-    plain = json.dumps(secret, ensure_ascii=False)[1:-1]
-    html = quoted.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    xml = escape(secret)
-    texts = {
-        "as it is": secret,
-        "JSON": quoted,
-        "JSON, upper": re.sub(r"\\u[0-9a-f]{4}", lambda m: "\\u" + m[0][2:].upper(), quoted),
-        "JSON, not ASCII": plain,
-        "JSON, slashes": plain.replace("/", "\\/"),
-        "JSON, ASCII, slashes": quoted.replace("/", "\\/"),
-        "JSON for HTML": html,
-        "XML": xml,
-        "XML attribute": escape(secret, {'"': "&quot;"}),
-        "XML, quotes": escape(secret, {'"': "&quot;", "'": "&apos;"}),
-        "XML, numbered quotes": escape(secret, {'"': "&#34;", "'": "&#39;"}),
-        "HTML": escape(secret, {'"': "&quot;", "'": "&#x27;"}),
-        "XML, ASCII": xml.encode("ascii", "xmlcharrefreplace").decode(),
-        "repr": repr(secret)[1:-1],
-        "repr of bytes": repr(secret.encode())[2:-1],
-    }
-    for name, code in (("", "utf-8"), (", latin-1", "latin-1")):
-        for safe in ("", "/", "-._~/+:@"):
-            texts[f"percent{name}, but {safe}"] = quote(secret, safe, code, "replace")
-        texts[f"form{name}"] = quote_plus(secret, "", code, "replace")
-    for name in [name for name in texts if name.startswith(("percent", "form"))]:
-        texts[f"{name}, lower"] = re.sub("%..", lambda m: m[0].lower(), texts[name])
-    encoded = {name: text.encode() for name, text in texts.items()}
-    for code in ("latin-1", "utf-16-le"):
-        encoded[code] = secret.encode(code, "replace")
-        encoded[f"XML, {code}"] = xml.encode(code, "replace")
-    return encoded
-
-
-def _aligned(text: bytes, shift: int, encode: Callable[[bytes], bytes]) -> bytes:
-    """Return the base64 characters that depend on ``text`` alone, after ``shift`` bytes."""
-    whole = encode(bytes(shift) + text)
-    return whole[-(-shift * 8 // 6) : (shift + len(text)) * 8 // 6]

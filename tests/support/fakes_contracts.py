@@ -22,9 +22,8 @@ from botocore import UNSIGNED
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-import timbres.repositories.dynamodb
 from tests.support import moto_patches
-from tests.support.clock import Clock, FakeTime
+from tests.support.clock import Clock
 from tests.support.template import AWS_ACCOUNT, REGION, template
 from timbres.aws.events import EventPublisher
 from timbres.deadline import Deadline
@@ -393,7 +392,7 @@ class Services:
         self.dynamodb = dynamodb_client(self.interruptions)
         for logical_id in TABLES:
             create_table(self.dynamodb, logical_id)
-        self.journal = ContractRepository(self.dynamodb, "ContractsTable")
+        self.journal = ContractRepository(self.dynamodb, "ContractsTable", pause=lambda _: None)
         self.issuers = IssuerRepository(self.dynamodb, "IssuersTable")
         self.snapshots = SnapshotRepository(self.dynamodb, "SnapshotsTable")
         self.rejections: Any = AcceptedCredentials()
@@ -477,12 +476,11 @@ class Process:
 
 @contextmanager
 def moto() -> Iterator[None]:
-    """Run AWS in moto; pauses between attempts of a transaction end at once."""
+    """Run AWS in moto."""
     with (
         patch.dict(os.environ, {"MOTO_ACCOUNT_ID": AWS_ACCOUNT}),
         mock_aws(),
         moto_patches.patched([], Counter()),
-        patch.object(timbres.repositories.dynamodb, "time", FakeTime()),
     ):
         yield
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -44,6 +44,7 @@ from timbres.repositories.dynamodb import (
     serialize,
     start_after,
     transact_write,
+    wait_randomly,
 )
 
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
@@ -98,11 +99,17 @@ class DailyLimitReached:
 
 
 class ContractRepository:
-    """Stores contracts; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Stores contracts; ``dynamodb`` is a client, ``table`` the table's name.
 
-    def __init__(self, dynamodb: Any, table: str) -> None:
+    ``pause`` waits between the attempts of a transaction, up to the given seconds.
+    """
+
+    def __init__(
+        self, dynamodb: Any, table: str, pause: Callable[[float], None] = wait_randomly
+    ) -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._pause = pause
 
     def create(
         self, contract: Contract, body_hash: str, max_per_day: int
@@ -129,7 +136,7 @@ class ContractRepository:
         )
         day["Update"]["ExpressionAttributeValues"] |= serialize({":room": room})
         for attempt in range(_ATTEMPTS):
-            failed = transact_write(self._dynamodb, [*steps, day])
+            failed = transact_write(self._dynamodb, [*steps, day], self._pause)
             # DynamoDB may return only some of the failed conditions: the key has precedence.
             if not failed:
                 return None
@@ -298,7 +305,7 @@ class ContractRepository:
         }
         keys = ({"account": one.account, "entry": f"contract#{one.id}"} for one in contracts)
         steps = [{"Update": update | {"Key": serialize(key)}} for key in keys]
-        transact_write(self._dynamodb, steps)
+        transact_write(self._dynamodb, steps, self._pause)
 
     def save(self, before: Contract, after: Contract) -> bool:
         """Write the contract ``after`` a step over the version ``before`` it.
@@ -315,7 +322,7 @@ class ContractRepository:
             steps.append({"Delete": lock | condition | operands})
         if after.status == REJECTED and after.login is not None:
             steps.append(self._day(after, -after.stamps))
-        return not transact_write(self._dynamodb, steps)
+        return not transact_write(self._dynamodb, steps, self._pause)
 
     def mark_published(self, contract: Contract) -> None:
         """Record that the events of the contract's state were published.

@@ -160,12 +160,13 @@ def conditional_write(
     return WriteResult(applied=True, item=deserialize(response.get("Attributes") or {}))
 
 
-def _pause(max_seconds: float) -> None:
+def wait_randomly(max_seconds: float) -> None:
+    """Wait for at least a quarter of the given seconds, and at most all of them."""
     time.sleep(random.uniform(max_seconds / 4, max_seconds))  # noqa: S311 jitter, no secret
 
 
 def transact_write(
-    dynamodb: Any, steps: list[Item], pause: Callable[[float], None] = _pause
+    dynamodb: Any, steps: list[Item], pause: Callable[[float], None] = wait_randomly
 ) -> set[int]:
     """Write all of ``steps`` or none; return the indexes of the failed conditions.
 
