@@ -187,31 +187,6 @@ def test_a_login_changed_during_a_request_sends_nothing(services: Services) -> N
     assert services.items("in-flight#") == []
 
 
-@pytest.mark.parametrize(("fault", "final"), [(None, "confirmed"), ("cut-before", "rejected")])
-def test_a_slow_request_does_not_overwrite_the_reconcilers_step(
-    services: Services, fault: str | None, final: str
-) -> None:
-    services.pac.fault = fault
-    services.interruptions.plan(lambda _: services.reconcile(minutes=3), "create_contract")
-
-    assert services.outcome() == "unknown"
-
-    assert services.steps() == ["create", "send", "mark-unknown", "check"]
-    assert services.reconcile(minutes=40) == {final: 1}
-
-
-@pytest.mark.parametrize(("call", "skip", "events"), [("put_events", 0, 1), ("UpdateItem", 1, 2)])
-def test_an_event_is_published_at_least_once(
-    services: Services, call: str, skip: int, events: int
-) -> None:
-    services.interruptions.plan(aws_error(), call, skip=skip)
-    services.create()
-    assert len(services.bus.published) == events - 1
-
-    assert [services.reconcile(minutes=minutes) for minutes in (2, 60)] == [{"confirmed": 1}, {}]
-    assert services.bus.event_types == ["Contract Confirmed"] * events
-
-
 # Settlement
 
 

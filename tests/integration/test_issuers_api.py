@@ -76,18 +76,6 @@ def test_a_body_of_another_media_type_is_rejected(stack: FakeStack) -> None:
     check_problem(response, 400, "body-invalid", "Content-Type")
 
 
-def test_a_partly_imported_list_can_be_sent_again(stack: FakeStack) -> None:
-    rfcs = [bulk_rfc(n) for n in range(101)]
-    stack.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
-
-    check_problem(put_issuers(stack, rfcs), 503, "storage-unavailable")
-
-    assert len(stack.aws.items("IssuersTable")) == 100
-    stack.aws_faults.restore()
-    assert put_issuers(stack, rfcs).body["kept"] == 101
-    assert len(stack.aws.items("IssuersTable")) == 101
-
-
 def test_a_removed_issuer_returns_with_the_next_count(stack: FakeStack) -> None:
     put_issuers(stack, LOW)
 

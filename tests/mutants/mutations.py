@@ -43,6 +43,8 @@ BALANCE = "layers/timbres/timbres/domain/balance.py"
 
 TORTURE = "tests/torture"
 ACCESS_TESTS = "tests/integration/test_pac_access.py"
+FAULTS = "tests/integration/test_reliability.py"
+REJECTION_FAULTS = (FAULTS, "-k", "Rejected")
 DAILY = "tests/integration/test_runs.py"
 MAILS = "tests/integration/test_monthly_mails.py"
 SERVICE_TESTS = "tests/integration/test_contract_service.py"
@@ -55,9 +57,11 @@ def contract(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
     return Mutation(f"contract: {name}", (Edit(path, old, new),), tests)
 
 
-def credentials(name: str, path: str, old: str, new: str) -> Mutation:
+def credentials(
+    name: str, path: str, old: str, new: str, tests: tuple[str, ...] = (ACCESS_TESTS,)
+) -> Mutation:
     """Return a mutation of the code that prevents account lockouts."""
-    return Mutation(f"credentials: {name}", (Edit(path, old, new),), (ACCESS_TESTS,))
+    return Mutation(f"credentials: {name}", (Edit(path, old, new),), tests)
 
 
 def run(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
@@ -86,7 +90,7 @@ MUTATIONS = (
         """        contract_repository.mark_published(contract)
         for event_type in contract.pending_events:
             event_publisher.publish(event_type, contract_to_dict(contract))
-""", SERVICE_TESTS),
+""", FAULTS, "-k", "Reconciler"),
     contract("no lag of reads", RULES,
         "READ_LAG = timedelta(minutes=1)",
         "READ_LAG = timedelta(0)", TORTURE),
@@ -159,7 +163,7 @@ MUTATIONS = (
     contract("a step is written over any version", JOURNAL,
         '"ConditionExpression": "#version = :stored_version",',
         '"ConditionExpression": "#version = :stored_version OR #version <> :stored_version",',
-        SERVICE_TESTS),
+        TORTURE),
     contract("a rejected contract keeps the day's stamps", JOURNAL,
         "steps.append(self._day(after, -after.stamps))",
         "steps.append(self._day(after, 0))", TORTURE),
@@ -202,12 +206,12 @@ MUTATIONS = (
         '{":account": account.name, ":version": ""}'),
     credentials("a rejection that was not published is forgotten", ACCESS,
         "                if renewed is None and not rejection.published:\n",
-        "                if False:\n"),
+        "                if False:\n", REJECTION_FAULTS),
     credentials("a repeated write of a rejection counts as another writer", REJECTIONS,
         """            applied={"publication": token},
             ExpressionAttributeNames={"#at": "at"},""",
         """            applied={"publication": ""},
-            ExpressionAttributeNames={"#at": "at"},"""),
+            ExpressionAttributeNames={"#at": "at"},""", REJECTION_FAULTS),
     run("alerts are published after the batch is settled", WORKER,
         """        for event_type in published:
             changes = [one for one in result.alert_changes if _event_type(one) == event_type]
@@ -238,7 +242,7 @@ MUTATIONS = (
     run("a lost response loses the finalization of a run", RUNS,
         "return conditional_write(self._dynamodb.update_item, values, **step).applied",
         'return conditional_write(self._dynamodb.update_item, {"finalizer": ""}, **step).applied',
-        DAILY, "tests/integration/test_reliability.py"),
+        DAILY, FAULTS),
     run("late reports are not mailed", MONTHLY,
         "            unnamed = run.late\n",
         "            unnamed = []\n", MAILS),
