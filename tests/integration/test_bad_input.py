@@ -90,12 +90,16 @@ def check_rejection(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_an_unknown_account_is_not_found(shared_stack: FakeStack, route: str) -> None:
-    response = send(shared_stack, route, account="acme-none")
+def test_an_unknown_account_and_an_unknown_parameter_are_rejected(
+    shared_stack: FakeStack, route: str
+) -> None:
+    account = send(shared_stack, route, account="acme-none")
+    parameter = send(shared_stack, route, {"mes": "1"})
 
     # The links of a deleted account can still be revoked.
     expected = ("report-not-found", "id") if route == "revoke" else ("account-unknown", "account")
-    check_rejection(response, 404, *expected)
+    check_rejection(account, 404, *expected)
+    check_rejection(parameter, 400, "parameter-invalid", "mes")
 
 
 @pytest.mark.parametrize("route", WITH_SECRET)
@@ -119,11 +123,6 @@ def test_an_operation_that_the_pac_does_not_support_is_rejected(
 
     body = check_rejection(response, 422, "operation-unsupported", "account")
     assert account in body["detail"]
-
-
-@pytest.mark.parametrize("route", ROUTES)
-def test_an_unknown_parameter_is_rejected(shared_stack: FakeStack, route: str) -> None:
-    check_rejection(send(shared_stack, route, {"mes": "1"}), 400, "parameter-invalid", "mes")
 
 
 @pytest.mark.parametrize("route", WITH_BODY)

@@ -26,11 +26,11 @@ from tests.support.fakes_contracts import (
     timeout,
     unreachable,
 )
+from tests.support.timbres_errors import expect_error
 
 from timbres.deadline import Deadline
 from timbres.domain.contract import ABANDONED_AFTER, Contract, ContractFilter
 from timbres.domain.stamps import Stamps
-from timbres.errors import TimbresError
 from timbres.observability.metrics import metrics
 from timbres.repositories.dynamodb import serialize
 
@@ -41,12 +41,6 @@ CONFIRMED_CALLS = ["stamps", "create_contract", "stamps"]
 def services() -> Iterator[Services]:
     with running_services() as services:
         yield services
-
-
-def error_of(call: Callable[..., Any], *arguments: Any, **options: Any) -> TimbresError:
-    with pytest.raises(TimbresError) as caught:
-        call(*arguments, **options)
-    return caught.value
 
 
 def leave_unknown(services: Services, fault: str = "cut-after", **values: Any) -> None:
@@ -75,9 +69,8 @@ def test_a_repeated_request_returns_the_same_contract_despite_lower_limits(
 def test_a_key_is_not_used_for_another_body(services: Services, changes: dict[str, Any]) -> None:
     first, _ = services.create()
 
-    error = error_of(services.create, **changes)
+    error = expect_error("idempotency-key-reused", "Idempotency-Key", services.create, **changes)
 
-    assert (error.problem_type.code, error.field) == ("idempotency-key-reused", "Idempotency-Key")
     assert error.extensions["contract"]["id"] == first.id
     assert services.pac.contracts == [(RFC, 500)]
 
@@ -140,13 +133,13 @@ def test_contracts_are_limited_per_login(
     if expected is None:
         assert services.outcome(**request) == "confirmed"
         return
-    error = error_of(services.create, **request)
+    code = "day-over-limit" if "max_stamps_per_day" in limits else "stamps-over-limit"
+    error = expect_error(code, "stamps", services.create, **request)
 
-    assert error.problem_type.code in {"stamps-over-limit", "day-over-limit"}
-    assert (error.field, expected in error.detail) == ("stamps", True)
+    assert expected in error.detail
     assert len(services.pac.contracts) == len(earlier)
     services.clock.forward(hours=11)
-    tomorrow = "confirmed" if earlier else error.problem_type.code
+    tomorrow = "confirmed" if earlier else code
     assert services.outcome(**request) == tomorrow
 
 
@@ -165,9 +158,9 @@ def test_a_contract_waits_until_a_count_includes_the_previous_one(
     assert (first.status, first.after, first.awaits_count) == ("confirmed", None, True)
     services.clock.forward(seconds=seconds)
 
-    error = error_of(services.create, "order-2")
+    error = expect_error("contract-in-flight", None, services.create, "order-2")
 
-    assert (error.problem_type.code, error.retry_after) == ("contract-in-flight", retry_after)
+    assert error.retry_after == retry_after
     assert error.extensions["contract"]["id"] == first.id
     services.clock.forward(seconds=lag - seconds if lag else 0)
     assert services.outcome("order-2") == "confirmed"
@@ -210,12 +203,12 @@ def test_a_person_settles_a_contract_under_review(
     _, history = services.contracts.get_with_history(SF, id_)
     assert (history[-1]["by"], history[-1]["note"]) == ("arn:person", "folio 8841")
     assert services.bus.event_types[-1] == f"Contract {outcome.title()}"
-    for other, code in (("0" * 32, "account-unknown"), (id_, "contract-not-under-review")):
-        error = error_of(settle, SF, other, outcome, "folio 8841", CALLER)
-        assert error.problem_type.code == code
+    request = (outcome, "folio 8841", CALLER)
+    expect_error("account-unknown", "account", settle, SF, "0" * 32, *request)
+    error = expect_error("contract-not-under-review", None, settle, SF, id_, *request)
     assert error.extensions["contract"]["status"] == outcome
     services.secrets.put(SF)
-    assert error_of(services.contracts.get, SF, "0" * 32).problem_type.code == "contract-not-found"
+    expect_error("contract-not-found", "id", services.contracts.get, SF, "0" * 32)
     assert [services.outcome(key) for key in ("order-1", "order-2")] == [replay, "confirmed"]
 
 

@@ -18,7 +18,6 @@ class AwsFaults:
     """Injects faults into the requests of the functions to AWS."""
 
     def __init__(self) -> None:
-        self._remaining: list[list[int]] = []
         self._hooks: list[Callable[[], None]] = []
 
     def reject(
@@ -73,7 +72,6 @@ class AwsFaults:
     ) -> list[str]:
         affected: list[str] = []
         left = [after, times]
-        self._remaining.append(left)
 
         def hook(request: Any, event_name: str, **_: Any) -> AWSResponse | None:
             if about and about.encode() not in request.body:
@@ -96,12 +94,7 @@ class AwsFaults:
         self._hooks.append(lambda: events.unregister(name, hook))
 
     def restore(self) -> None:
-        """End all faults."""
-        for left in self._remaining:
-            left[1] = 0
-
-    def remove(self) -> None:
-        """Remove all hooks, because the clients are used by the next test."""
+        """End all faults and watches."""
         for remove in self._hooks:
             remove()
         self._hooks.clear()

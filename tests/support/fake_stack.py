@@ -538,7 +538,7 @@ def running_fake_stack(servers: PacServers) -> Iterator[FakeStack]:
             yield fake_stack
             output = fake_stack.all_output()
         finally:
-            fake_stack.aws_faults.remove()
+            fake_stack.aws_faults.restore()
     assert not Search(asdict(fake_stack.credentials)).found(output)
 
 

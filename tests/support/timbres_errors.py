@@ -11,7 +11,7 @@ from timbres.errors import TimbresError
 
 
 def expect_error(
-    code: str, field: str, function: Callable[..., Any], /, *args: Any, **options: Any
+    code: str, field: str | None, function: Callable[..., Any], /, *args: Any, **options: Any
 ) -> TimbresError:
     """Call ``function``, check that it raises an error for ``field``, and return the error."""
     with pytest.raises(TimbresError) as caught:

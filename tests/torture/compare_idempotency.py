@@ -27,7 +27,7 @@ from aws_lambda_powertools.utilities.idempotency import (
 from tests.support.clock import Clock
 from tests.support.fakes_contracts import RFC, TABLES, FakePac, Interruptions, Services, moto
 from tests.support.template import REGION
-from tests.torture.stateful_test import Killed
+from tests.torture.test_contracts import Killed
 from timbres.domain import clock as timbres_clock
 from timbres.errors import PacError
 
