@@ -282,25 +282,18 @@ def test_a_manipulated_path_reaches_nothing(shared_stack: FakeStack, route: str)
 
 
 @pytest.mark.parametrize(
-    ("content_type", "body", "code"),
-    [
-        ("application/json", '[{"rfc": ' + "[" * 100_000 + "]" * 100_000 + "}]", "body-invalid"),
-        ("application/json", '["\\ud800", "=cmd|\'/c calc\'!A1"]', "issuers-invalid"),
-        ("text/csv", f'"{"A" * MIB}"', "issuers-invalid"),
-        ("text/csv", "," * 200_000 + "x", "issuers-invalid"),
-    ],
-    ids=range(4),
+    "body", [f'"{"A" * MIB}"', "," * 200_000 + "x"], ids=["one cell", "many cells"]
 )
 def test_a_hostile_list_of_issuers_is_rejected_in_little_memory(
-    shared_stack: FakeStack, content_type: str, body: str, code: str
+    shared_stack: FakeStack, body: str
 ) -> None:
     tracemalloc.start()
     try:
-        response = send(shared_stack, "import", body=body, headers={"Content-Type": content_type})
+        response = send(shared_stack, "import", body=body, headers={"Content-Type": "text/csv"})
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
-    check_rejection(response, 422 if code == "issuers-invalid" else 400, code, "body")
+    check_rejection(response, 422, "issuers-invalid", "body")
     # The body has at most 2 MB; its cells need the rest.
     assert peak < 80 * MIB

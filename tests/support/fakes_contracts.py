@@ -402,26 +402,26 @@ class Services:
             )
         for name in (SF, SECOND):
             self.secrets.put(name)
+        self._publisher = EventPublisher(lambda: self.bus, "bus")
         process = self.new_process()
         self.access, self.contracts = process.access, process.contracts
-        self.reconciler = Reconciler(
-            self.access, self.journal, EventPublisher(lambda: self.bus, "bus")
-        )
+        self.reconciler = Reconciler(self.access, self.journal, self._publisher)
 
     def new_process(self, trial_wait_seconds: float = 5.0) -> Process:
         """Return the services of another process, with its own cache of secrets."""
-        publisher = EventPublisher(lambda: self.bus, "bus")
         access = PacAccess(
             AccountRepository(
                 self.secrets, "", PACS, lambda: self.clock().timestamp(), allow_sandbox=True
             ),
             self.rejections,
-            publisher,
+            self._publisher,
             self.pac.client,
             trial_wait_seconds=trial_wait_seconds,
             poll_seconds=(0.001, 0.005),
         )
-        contracts = ContractService(access, self.journal, self.issuers, self.snapshots, publisher)
+        contracts = ContractService(
+            access, self.journal, self.issuers, self.snapshots, self._publisher
+        )
         return Process(access, contracts)
 
     def create(
