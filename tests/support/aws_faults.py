@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from botocore.awsrequest import AWSResponse
@@ -29,63 +30,37 @@ class AwsFaults:
         *,
         after: int = 0,
         times: int = 1_000,
-        members: Mapping[str, Any] | None = None,
         about: str = "",
-    ) -> list[str]:
+    ) -> None:
         """Reject requests with an error code, after the first ``after``; they have no effect.
 
-        ``about`` is a text in the body of the rejected requests. ``members`` are added to the
-        error's body. Returns a list that grows with each rejection.
+        ``about`` is a text in the body of the rejected requests.
         """
+        text = json.dumps({"__type": code, "message": "no"})
+        if service == "s3":
+            text = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+        headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
+        numbers = itertools.count()
 
-        def response(request: Any) -> AWSResponse:
-            request.headers[REFUSED] = "yes"
-            text = json.dumps({"__type": code, "message": "no", **(members or {})})
-            if service == "s3":
-                text = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
-            headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
-            return AWSResponse(request.url, status, headers, MockRawResponse(text.encode()))
-
-        return self._affect(service, (operation,), response, after, times, about)
-
-    def lose_response(
-        self, service: str, *operations: str, after: int = 0, times: int = 1
-    ) -> list[str]:
-        """Apply requests, after the first ``after``, and lose their responses; botocore retries.
-
-        Returns a list that grows with each lost response.
-        """
-
-        def mark(request: Any) -> None:
-            request.headers[LOST] = str(uuid.uuid4())
-
-        return self._affect(service, operations, mark, after, times)
-
-    def _affect(
-        self,
-        service: str,
-        operations: Sequence[str],
-        effect: Callable[[Any], AWSResponse | None],
-        after: int,
-        times: int,
-        about: str = "",
-    ) -> list[str]:
-        affected: list[str] = []
-        left = [after, times]
-
-        def hook(request: Any, event_name: str, **_: Any) -> AWSResponse | None:
+        def hook(request: Any, **_: Any) -> AWSResponse | None:
             if about and about.encode() not in request.body:
                 return None
-            if left[0] > 0 or left[1] <= 0:
-                left[0] -= 1
+            if not after <= next(numbers) < after + times:
                 return None
-            left[1] -= 1
-            affected.append(event_name.rpartition(".")[2])
-            return effect(request)
+            request.headers[REFUSED] = "yes"
+            return AWSResponse(request.url, status, headers, MockRawResponse(text.encode()))
 
-        for operation in operations:
-            self.watch(service, operation, hook)
-        return affected
+        self.watch(service, operation, hook)
+
+    def lose_response(self, service: str, operation: str) -> None:
+        """Apply the next request and lose its response; botocore retries."""
+        numbers = itertools.count()
+
+        def hook(request: Any, **_: Any) -> None:
+            if next(numbers) == 0:
+                request.headers[LOST] = str(uuid.uuid4())
+
+        self.watch(service, operation, hook)
 
     def watch(self, service: str, operation: str, hook: Callable[..., Any]) -> None:
         """Call ``hook`` with each request of the functions before it is sent."""

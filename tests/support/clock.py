@@ -28,12 +28,11 @@ class Clock:
 class FakeTime:
     """Replaces the module ``time``: a pause ends at once, and the clock includes it.
 
-    If ``real`` is set, pauses take their time. If ``stopped`` is set, only pauses move the clock.
-    ``sleeps`` are the pauses in seconds.
+    If ``stopped`` is set, only pauses move the clock. ``sleeps`` are the pauses in seconds.
     """
 
     def __init__(self) -> None:
-        self.real = self.stopped = False
+        self.stopped = False
         self.sleeps: list[float] = []
         self._start = time.time()
         self._ahead = 0.0
@@ -45,9 +44,6 @@ class FakeTime:
 
     def sleep(self, seconds: float) -> None:
         """Add a pause."""
-        if self.real:
-            time.sleep(seconds)
-            return
         with self._lock:
             self.sleeps.append(seconds)
             self._ahead += seconds
