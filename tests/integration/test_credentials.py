@@ -54,6 +54,12 @@ def report(stack: FakeStack, kind: str) -> str:
     return str(body["error"]["code"]) if body["error"] else SUCCESS
 
 
+def daily_run(stack: FakeStack, account: str) -> str:
+    stack.clock.forward(days=1)
+    (line,) = (line for line in stack.run()["accounts"] if line["account"] == account)
+    return str(line["problem"] or next(iter(line["failed"]), SUCCESS))
+
+
 def reconciliation(stack: FakeStack) -> str:
     (open_contract,) = stack.get(f"/accounts/{SF}/contracts", status="unknown").body["contracts"]
     stack.clock.forward(minutes=30)
@@ -71,9 +77,11 @@ OPERATIONS: dict[str, tuple[str, Callable[[FakeStack], str]]] = {
     "balance": (RC, lambda stack: outcome_of(read(stack, RC))),
     "statement": (RC, lambda stack: report(stack, "statement")),
     "consumption": (RC, lambda stack: report(stack, "consumption")),
+    "run-rc": (RC, lambda stack: daily_run(stack, RC)),
     "stamps": (SF, lambda stack: outcome_of(read(stack, SF))),
     "scheduled stamps": (SF, scheduled_stamps),
     "contract": (SF, contract),
+    "run-sf": (SF, lambda stack: daily_run(stack, SF)),
     "reconciler": (SF, reconciliation),
 }
 
