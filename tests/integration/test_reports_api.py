@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 from local.fake_pacs.fake_data import Movement
+from local.fake_pacs.statements import csv_statement
 from tests.integration.test_balance_api import put_snapshots
 from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
@@ -246,6 +247,52 @@ def test_a_year_has_its_months_side_by_side_with_names_and_costs(stack):
     assert [row[1] for row in month["Por RFC"][1:] if row[0] == RFC] == ["Aceros, S.A."]
 
 
+def count_account(stack, left):
+    """Count the issuers and the account on two days; the account has ``left`` stamps then."""
+    stack.accounts.add_issuers([RFC, RFC_N])
+    for used in (9_900 - left, 10_000 - left):
+        stack.pacs.state.solucion_factible.set_account(contratados=10_000, usados=used)
+        stack.run()
+        stack.clock.forward(days=1)
+
+
+@pytest.mark.parametrize("account", [SF, "all"])
+def test_a_report_has_the_last_count_of_the_account(stack, account):
+    count_account(stack, 2000)
+
+    summary = sheets(stack, account, "2026-11")["Resumen"]
+
+    counts = [SF, "10,000", "8,000", "2,000", "20/11 13:53", "20.0"]
+    heading = next(n for n, row in enumerate(summary) if row[:2] == ["Cuenta", "Contratados"])
+    assert summary[heading + 1][:6] == counts
+    # An account whose PAC does not return its stamps is not in the table.
+    assert summary[heading + 2][0] == ""
+    assert "contratados sin usar" not in str(summary)
+
+
+def test_a_report_says_that_issuers_have_more_than_the_account(stack):
+    uncounted, without_contract = "XYZ010203AB1", "GOMP800101QX2"
+    stack.accounts.add_issuers([uncounted, without_contract])
+    stack.pacs.state.solucion_factible.set_issuer(without_contract, contratados=0, usados=20)
+    count_account(stack, 760)
+
+    book = sheets(stack, SF, "2026-11")
+
+    sentence = "Los emisores tienen al menos 770 timbres contratados sin usar; la cuenta tiene 760 "
+    assert sentence in str(book["Resumen"])
+    (issuer,) = (row for row in book["Por RFC"] if row[0] == without_contract)
+    assert issuer[5::2] == ["sin contrato"] * 2
+
+
+def test_an_account_that_was_never_counted_has_no_figures(stack):
+    stack.pacs.fault("getTimbresImplementacion", "soap-fault", times=-1)
+    count_account(stack, 760)
+
+    summary = sheets(stack, SF, "2026-11")["Resumen"]
+
+    assert [SF, *["sin dato"] * 5] in (row[:6] for row in summary)
+
+
 def test_all_has_consumption_reports_but_is_not_an_account(stack):
     stack.accounts.create("all", stack.accounts.secret(RC))
 
@@ -279,20 +326,15 @@ def test_all_names_a_failed_account(stack, is_secret, make, problem):
     assert (problem in notice, summary[3][1]) == (True, "115")
 
 
-def test_a_statement_that_disagrees_with_the_balance_is_kept_and_published(stack, monkeypatch):
+def test_a_statement_that_disagrees_with_the_balance_is_kept_and_published(stack):
     fake = stack.pacs.state.reachcore
-    balance = fake.balance
-
-    def balance_then_movement(*args):
-        month_balance = balance(*args)
-        fake.add_movements(ACME, [Movement(date(2026, 10, 2), RFC)])
-        return month_balance
-
-    monkeypatch.setattr(fake, "balance", balance_then_movement)
+    older = fake.balance(ACME, "2026-10", None, stack.clock())
+    fake.add_movements(ACME, [Movement(date(2026, 10, 2), RFC)])
+    stack.pacs.fault("csv", "wrong-shape", reply=csv_statement(older).decode())
 
     body = make_report(stack)
 
-    assert stack.download(body["url"]).content == served_statement(stack)
+    assert stack.download(body["url"]).content == csv_statement(older)
     csv_total, json_total = body["differences"]["amount"]
     assert (json_total, "registered" in body["differences"]) == (csv_total + 1, False)
     (line,) = stack.logs.lines("the PAC's CSV and JSON of the same month disagree")
