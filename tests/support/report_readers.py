@@ -36,14 +36,14 @@ class Pipe:
         return len(data)
 
 
-def write_into(out: Pipe, form: str, report: Report, **options: int) -> int:
+def write_into(out: Pipe, form: str, report: Report, **options: Any) -> int:
     """Write a report in a format; return the number of its movements."""
     writer = importlib.import_module(f"timbres_reports.{form}_writer")
     rows: int = writer.write(report, out, **options)
     return rows
 
 
-def write(form: str, report: Report, **options: int) -> bytes:
+def write(form: str, report: Report, **options: Any) -> bytes:
     """Return the file of a report."""
     out = Pipe()
     write_into(out, form, report, **options)
@@ -61,7 +61,7 @@ def csv_rows(report: Consumption) -> list[list[str]]:
     return parse_csv(write("csv", report))
 
 
-def workbook_of(report: Report, **options: int) -> Any:
+def workbook_of(report: Report, **options: Any) -> Any:
     """Return the workbook of a report."""
     return load_workbook(io.BytesIO(write("xlsx", report, **options)))
 
