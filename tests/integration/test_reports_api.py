@@ -13,13 +13,13 @@ import requests
 from local.fake_pacs.fake_data import Movement
 from local.fake_pacs.statements import csv_statement
 from tests.integration.test_balance_api import put_snapshots
+from tests.integration.test_monthly_mails import REQUESTED, STARTED, check_requested, run_monthly
 from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.report_readers import sheets_of
 
 PATH = f"/accounts/{RC}/reports"
 ACME = "Acme Timbrado"
-FORMATS = ("csv", "xlsx", "pdf", "html")
 
 
 def served_statement(stack, form="csv"):
@@ -426,47 +426,30 @@ def test_an_unexpected_error_fails_the_report_at_the_third_attempt(stack):
     assert fail_report(stack)["error"]["code"] == "internal-error"
 
 
-FIRST = "2026-11-01T12:00:00Z"
-REQUESTED = [
-    *((RC, f"2026-10-statement-{form}-0001") for form in ("csv", "pdf")),
-    *((account, f"2026-10-consumption-{form}-0001") for account in (RC, SF, "all")
-      for form in FORMATS),
-]  # fmt: skip
-
-
-def run_monthly(stack, due=FIRST):
-    return stack.invoke("report", {"month": "previous", "scheduled_time": due})
-
-
-def records(stack):
-    """Return the records of reports, without those of runs."""
-    items = stack.aws.items("ReportsTable")
-    return [record for record in items if not record["account"].startswith("#")]
-
-
 def test_the_monthly_run_requests_every_report_of_every_account(stack):
     # A late start uses the month of its due time.
     stack.clock.forward(days=20)
 
-    result = run_monthly(stack)
+    assert run_monthly(stack) == STARTED
 
-    assert result == {"month": "2026-10", "requested": 14, "failed": {}}
     # A message has all formats of an account's consumption: they read each month once.
     assert stack.deliver() == (5, 0)
     assert Counter(stack.pacs.calls()) == {"saldos": 2 + 2 + 1, "csv": 1, "pdf": 1}
-    stored = records(stack)
-    assert sorted((item["account"], item["id"]) for item in stored) == sorted(REQUESTED)
-    states = {(item["status"], item["requested_by"]) for item in stored}
+    check_requested(stack)
+    states = {
+        (item["status"], item["requested_by"])
+        for item in stack.aws.items("ReportsTable")
+        if item["account"] != "#run"
+    }
     assert states == {("ready", "schedule")}
     assert len(stack.events("Report Ready")) == 14
     (event,) = stack.events("Monthly Reports Completed")
     assert (event["ready"], event["failed"], event["accounts_failed"]) == (14, 0, {})
+    # The reports of all accounts come first.
     listed = [(report["account"], report["id"]) for report in event["reports"]]
     assert listed == [*REQUESTED[-4:], *REQUESTED[:-4]]
-    # A repeated start requests nothing; the next month's run is separate.
-    assert run_monthly(stack) == result
-    assert stack.receive() == []
-    assert run_monthly(stack, "2026-12-01T12:00:00Z")["month"] == "2026-11"
+    due = {"month": "previous", "scheduled_time": "2026-12-01T12:00:00Z"}
+    assert stack.invoke("report", due)["month"] == "2026-11"
 
 
 def test_the_completed_run_lists_what_failed_with_reasons(stack):

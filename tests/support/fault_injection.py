@@ -180,10 +180,6 @@ class Scenario:
             lost += "; published twice, mailed once"
         return responses, lost + self.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
 
-    def items(self, table: str) -> list[dict[str, Any]]:
-        """Return all items of a table from moto, without a call to AWS."""
-        return self.stack.aws.items(table)
-
     def _begin(self, operation: Operation) -> None:
         # A reset is faster than a new stack.
         stack = self.stack
@@ -195,7 +191,8 @@ class Scenario:
         stack.clock.at = START
         stack.pacs = Pacs.start(self.pac_servers, stack.credentials, stack.clock)
         for name in (RC, SF):
-            stack.accounts.change(name, stack.accounts.secret(name))
+            stack.accounts.delete(name)
+            stack.accounts.create(name, stack.accounts.secret(name))
             stack.accounts.accept(name)
         stack.reset_warm_functions()
         operation.prepare(self)

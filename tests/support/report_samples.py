@@ -172,11 +172,17 @@ def month_with_problem(problem: str = "=El usuario está bloqueado (602)") -> Co
     return _part(RC, sources=(SOURCES[0], failed), contracts=())
 
 
-def empty_month(**changes: Any) -> Consumption:
+def empty_month(*issuers: IssuerLine) -> Consumption:
     """Return a month of one account without consumption."""
-    nothing: dict[str, Any] = dict.fromkeys(("issuers", "contracts", "account_stamps"), ())
-    nothing |= {"days": (0,) * 31, "movements": lambda: iter(())}
-    return small_month(account=RC, sources=SOURCES[:1], **(nothing | changes))
+    return small_month(
+        account=RC,
+        sources=SOURCES[:1],
+        issuers=issuers,
+        days=(0,) * 31,
+        contracts=(),
+        movements=lambda: iter(()),
+        account_stamps=(),
+    )
 
 
 def with_prices(report: Consumption, **prices: str) -> Consumption:
@@ -235,9 +241,9 @@ _ACCOUNTS = (
 )
 
 
-def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
+def busy_month(issuers: int = 40) -> Consumption:
     """Return a month of four accounts and many issuers; a few issuers consume most stamps."""
-    rng = random.Random(seed)
+    rng = random.Random(7)
     movements: list[MovementLine] = []
     for rank in range(issuers):
         letters = "".join(rng.choices("ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&", k=3))
@@ -256,25 +262,10 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
         days = round_days(available / (total / 31))
         return IssuerLine(account, rfc, total, previous, available, days, as_of=COUNTED_AT)
 
-    lines = [line_of(*issuer) for issuer in by_issuer(movements)]
     movements.sort(key=lambda movement: (movement.account, movement.date))
     return small_month(
-        sources=tuple(
-            replace(
-                source,
-                previous=sum(
-                    line.previous or 0 for line in lines if line.account == source.account
-                ),
-            )
-            for source in _ACCOUNTS
-        ),
-        issuers=tuple(lines),
+        sources=_ACCOUNTS,
+        issuers=tuple(line_of(*issuer) for issuer in by_issuer(movements)),
         days=tuple(days_of(movements)),
-        contracts=tuple(
-            replace(
-                CONTRACTS[n % 2], account=line.account, rfc=line.rfc, id=f"0199c{n}" + 13 * "0a"
-            )
-            for n, line in enumerate(lines[:12:2])
-        ),
         movements=lambda: iter(movements),
     )
