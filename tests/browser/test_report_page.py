@@ -1,6 +1,7 @@
-"""The HTML report in a browser: mouse, keyboard and print."""
+"""The HTML report in a browser: mouse, keyboard and print; and the error pages of links."""
 
 import io
+import re
 from decimal import Decimal
 from functools import cache
 
@@ -10,6 +11,7 @@ from tests.support import report_readers as read
 from tests.support import report_samples as sample
 
 from timbres.domain.consumption import IssuerLine
+from timbres.handlers import download_pages
 from timbres_reports import formatting_es
 
 PAGE_SIZE = 50
@@ -227,6 +229,17 @@ def test_axe_finds_nothing_and_the_page_never_scrolls_sideways(open_page, report
         item.click()
 
     assert axe.Axe().run(page).response["violations"] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_page_of_an_invalid_link(open_page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = open_page(download_pages.not_found_page(30).encode(), color_scheme=scheme)
+
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    assert axe.Axe().run(page).response["violations"] == []
+    assert (max(map(int, re.findall(r"\d+", background))) < 128) == (scheme == "dark")
 
 
 def test_print_has_all_rows_and_no_controls(open_page):

@@ -84,8 +84,7 @@ def forward(**later: float) -> Step:
 
 def request(*args: Any, **options: Any) -> Step:
     def step(scene: Scenario) -> str:
-        response = scene.stack.call(*args, **options, seconds=scene.notes.get("seconds"))
-        return summarize(scene, response)
+        return summarize(scene, scene.stack.call(*args, **options))
 
     return step
 
@@ -115,7 +114,6 @@ def with_new_secret(step: Step) -> Step:
     def repaired(scene: Scenario) -> None:
         for name in (RC, SF):
             scene.stack.accounts.change(name, scene.stack.accounts.secret(name))
-        scene.notes.pop("seconds", None)
         step(scene)
 
     return repaired
@@ -171,7 +169,7 @@ def request_report(scene: Scenario) -> str:
 def run_report_worker(scene: Scenario) -> str:
     """Deliver the message of a report to the worker; return the state of both."""
     size = scene.notes.get("batch size", 1)
-    _, returned = scene.stack.deliver(scene.notes.get("seconds"), batch_size=size)
+    _, returned = scene.stack.deliver(batch_size=size)
     (report,) = scene.stack.aws.items("ReportsTable")
     if returned:
         return f"`{report['status']}`; {MESSAGE_AGAIN}"
@@ -213,7 +211,7 @@ def add_issuers(scene: Scenario) -> None:
 
 
 def run_worker(scene: Scenario) -> str:
-    _, returned = scene.stack.run_worker_once(scene.notes.get("seconds"))
+    _, returned = scene.stack.run_worker_once()
     (run,) = (item for item in scene.stack.aws.items("RunsTable") if item["entry"] == "run")
     return BATCH_AGAIN if returned else f"run `{run['status']}`"
 
@@ -458,17 +456,6 @@ OPERATIONS = (
 # Faults of the PACs, other orders, and repetitions.
 
 
-def late(operation: str) -> Fault:
-    """Let a PAC respond after 1.2 s, and give the function 4 s, of which it reserves 3."""
-
-    def fault(scene: Scenario) -> None:
-        scene.stack.pacs.fault(operation, "slow", seconds=1.2, times=-1)
-        scene.notes["seconds"] = 4
-        scene.undo.append(lambda: scene.notes.pop("seconds"))
-
-    return fault
-
-
 def after_call(operation: str, number: int, step: Step) -> Fault:
     """Run a step after AWS has responded to the ``number``-th call of an operation.
 
@@ -584,7 +571,6 @@ def aws_cases() -> Iterator[Case]:
 AWAY = "cannot be reached"
 CUT = "closes the connection before or within the response"
 NONSENSE = "returns HTML with 200, or another format"
-LATE = "responds after the deadline"
 ERROR = "returns 500"
 BUSY = "returns 501 or 503"
 KEY_REJECTED = "rejects the API key (401)"
@@ -602,14 +588,11 @@ def pac_faults(operation: str) -> dict[str, list[Fault]]:
     }
     if operation == "getTimbres":
         faults[BUSY] = [pac(operation, "code", code=code) for code in ("501", "503")]
-        faults[LATE] = [late(operation)]
         faults[PASSWORD_REJECTED] = [pac(operation, "code", code=code) for code in ("601", "604")]
         faults["returns every field absent, empty or nil"] = [
             pac(operation, f"{how}-fields") for how in ("missing", "empty", "nil")
         ]
         return faults
-    if operation == "saldos":
-        faults[LATE] = [late(operation)]
     return faults | {KEY_REJECTED: [pac(operation, "code", code="401")]}
 
 
@@ -732,8 +715,4 @@ def test_a_fault_loses_nothing(scenario: Scenario, case: Case) -> None:
 
 
 def test_the_document_has_every_row_and_no_other() -> None:
-    names = [operation.name for operation in OPERATIONS]
-
-    assert [name for name in headings() if name in ORDER] == names
-    for name in names:
-        assert list(read(name)) == ORDER[name]
+    assert {name: list(read(name)) for name in headings()} == ORDER

@@ -37,8 +37,6 @@ SERVICES = {
     "s3": "S3",
     "sns": "SNS",
 }
-# botocore uses other names for two services in its events.
-_ALIASES = {"secrets-manager": "secretsmanager", "eventbridge": "events"}
 NO_NEED = "none needed"
 
 
@@ -86,9 +84,8 @@ class AwsFaultInjector:
         self.refused = self.killed = self.lost = self.after = None
         self.dead = False
 
-    def _before(self, event_name: str, params: dict[str, Any], **_: Any) -> Any:
-        _, service, operation = event_name.split(".")
-        service = _ALIASES.get(service, service)
+    def _before(self, model: Any, params: dict[str, Any], **_: Any) -> Any:
+        service = model.service_model.service_name
         with self._lock:
             if self.dead or self.killed == ("before", len(self.calls)):
                 self.dead = True
@@ -96,18 +93,18 @@ class AwsFaultInjector:
             number = sum(call.service == service for call in self.calls)
             if self.lost == len(self.calls):
                 params["headers"][moto_patches.LOST] = str(uuid.uuid4())
-            self.calls.append(Call(service, operation, len(self.stack.pacs.calls())))
+            self.calls.append(Call(service, model.name, len(self.stack.pacs.calls())))
         if self.refused is None or service != self.refused[0] or number < self.refused[1]:
             return None
         error = {"Code": self.refused[2], "Message": "no"}
         return SimpleNamespace(status_code=400), {"Error": error, "ResponseMetadata": {}}
 
-    def _after(self, event_name: str, **_: Any) -> None:
+    def _after(self, model: Any, **_: Any) -> None:
         if self.killed == ("after", len(self.calls) - 1):
             self.dead = True
             raise Killed
         if self.after is not None:
-            self.after(event_name.rpartition(".")[2])
+            self.after(model.name)
 
 
 @dataclass(frozen=True)

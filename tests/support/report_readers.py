@@ -50,15 +50,11 @@ def write(form: str, report: Report, **options: Any) -> bytes:
     return out.content
 
 
-def parse_csv(content: bytes) -> list[list[str]]:
-    """Return the rows of a CSV, with its heading, as a spreadsheet opens it."""
+def csv_rows(report: Consumption) -> list[list[str]]:
+    """Return the rows of the CSV of a report, with its heading, as a spreadsheet opens it."""
+    content = write("csv", report)
     assert content.startswith(codecs.BOM_UTF8)
     return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
-
-
-def csv_rows(report: Consumption) -> list[list[str]]:
-    """Return the rows of the CSV of a report, with its heading."""
-    return parse_csv(write("csv", report))
 
 
 def workbook_of(report: Report, **options: Any) -> Any:

@@ -116,14 +116,6 @@ def days_of(movements: Iterable[MovementLine], days: Iterable[date] = MONTH_DAYS
     return [by_day[day] for day in days]
 
 
-def by_issuer(movements: Iterable[MovementLine]) -> list[tuple[str, str | None, int]]:
-    """Return the stamps of each account and RFC, the most first."""
-    amounts = Counter[tuple[str, str | None]]()
-    for line in movements:
-        amounts[line.account, line.rfc] += line.amount
-    return [(*issuer, amount) for issuer, amount in amounts.most_common()]
-
-
 def small_month(**changes: Any) -> Consumption:
     """Return the month of all accounts: 11 movements, 2,283 stamps, six days unknown."""
     amounts = zip(MONTH_DAYS, days_of(MOVEMENTS), strict=True)
@@ -244,28 +236,28 @@ _ACCOUNTS = (
 def busy_month(issuers: int = 40) -> Consumption:
     """Return a month of four accounts and many issuers; a few issuers consume most stamps."""
     rng = random.Random(7)
-    movements: list[MovementLine] = []
+    movements, lines = list[MovementLine](), list[IssuerLine]()
     for rank in range(issuers):
         letters = "".join(rng.choices("ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&", k=3))
         rfc = f"{letters}{rng.randrange(70, 100)}0131{rng.randrange(4096):03X}"
         account, pace = _ACCOUNTS[rank % len(_ACCOUNTS)].account, max(960 / (rank + 1) ** 0.9, 1)
+        total = 0
         for day in MONTH_DAYS:
             amount = round(pace * rng.uniform(0.1 if day.day % 7 == 4 else 0.6, 1.4))
+            total += amount
             if amount:
                 movements.append(MovementLine(account, rfc, day, "Consumo de timbre", amount))
-
-    def line_of(account: str, rfc: str | None, total: int) -> IssuerLine:
-        previous = rng.choice((None, total, total * 2 // 3, total * 4 // 3))
-        if account.endswith("rc"):
-            return IssuerLine(account, rfc, total, previous)
-        available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
-        days = round_days(available / (total / 31))
-        return IssuerLine(account, rfc, total, previous, available, days, as_of=COUNTED_AT)
-
+        line = IssuerLine(account, rfc, total, rng.choice((None, total, total * 2 // 3)))
+        if account.endswith("sf"):
+            available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
+            days_left = round_days(available / (total / 31))
+            line = replace(line, available=available, days_left=days_left, as_of=COUNTED_AT)
+        lines.append(line)
+    lines.sort(key=lambda line: -line.amount)
     movements.sort(key=lambda movement: (movement.account, movement.date))
     return small_month(
         sources=_ACCOUNTS,
-        issuers=tuple(line_of(*issuer) for issuer in by_issuer(movements)),
+        issuers=tuple(lines),
         days=tuple(days_of(movements)),
         movements=lambda: iter(movements),
     )

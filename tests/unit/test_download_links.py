@@ -68,49 +68,24 @@ def test_the_hash_of_any_text_is_its_sha_256(text):
 
 
 @pytest.mark.parametrize("text", PAGES.values(), ids=PAGES)
-def test_a_page_is_accessible_and_loads_only_the_style_that_its_policy_allows(text):
+def test_a_page_loads_only_the_style_that_its_policy_allows(text):
     page = html.document_fromstring(text)
-    elements = list(page.iter())
     meta = {item.get("name"): item.get("content") for item in page.iter("meta")}
-    style = page.findtext(".//style")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(page.findtext(".//style").encode()).digest()).decode()
     policy = [item.strip().split(" ", 1) for item in CONTENT_SECURITY_POLICY.split(";")]
 
     assert text.startswith("<!doctype html>\n")
     # No element or attribute that a browser would load, send or run.
-    tags = r"html|head|meta|title|style|body|main|h1|h2|p|ul|li"
-    assert [element.tag for element in elements if not re.fullmatch(tags, element.tag)] == []
-    attributes = {name for element in elements for name in element.attrib}
+    tags = {"html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "ul", "li"}
+    assert {element.tag for element in page.iter()} <= tags
+    attributes = {name for element in page.iter() for name in element.attrib}
     assert attributes <= {"lang", "charset", "name", "content", "class"}
     assert not re.search(r"url\(|@import|https?:|//", text)
-    assert page.get("lang") == "es-MX"
-    # No heading level is skipped.
-    assert page.xpath("count(//main) + count(//title) + count(//h1) + count(//h2)") == 4
-    assert meta["viewport"] == "width=device-width, initial-scale=1"
-    assert meta["robots"] == "noindex, nofollow"
-    assert "color-scheme: light dark" in style
+    assert (page.get("lang"), meta["robots"]) == ("es-MX", "noindex, nofollow")
     assert dict(policy) == {
         "style-src": f"'sha256-{digest}'",
         **dict.fromkeys(("default-src", "base-uri", "form-action", "frame-ancestors"), "'none'"),
     }
-
-
-def luminance(color):
-    digits = color[1:] if len(color) == 7 else "".join(digit * 2 for digit in color[1:])
-    parts = [part / 255 for part in bytes.fromhex(digits)]
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-@pytest.mark.parametrize("ink", ["ink", "quiet"])
-def test_text_has_enough_contrast_in_light_and_dark(ink):
-    inks, cards = (re.findall(rf"--{n}: (#[0-9a-f]+)", PAGES["not found"]) for n in (ink, "card"))
-
-    assert len(inks) == 2
-    for colors in zip(inks, cards, strict=True):
-        low, high = sorted(map(luminance, colors))
-        # AAA of WCAG 2.
-        assert (high + 0.05) / (low + 0.05) >= 7
 
 
 @pytest.mark.parametrize(
