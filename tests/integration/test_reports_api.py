@@ -9,7 +9,6 @@ from datetime import date
 from typing import Any
 
 import pytest
-import requests
 from local.fake_pacs.fake_data import Movement
 from local.fake_pacs.statements import csv_statement
 from tests.integration.test_balance_api import put_snapshots
@@ -20,12 +19,6 @@ from tests.support.report_readers import sheets_of
 
 PATH = f"/accounts/{RC}/reports"
 ACME = "Acme Timbrado"
-
-
-def served_statement(stack, form="csv"):
-    """Return the statement of October that the fake PAC served last."""
-    url = f"{stack.pacs.urls['reachcore']}/_control/served/Acme%20Timbrado/2026-10/{form}"
-    return requests.get(url, timeout=5).content
 
 
 def get_report(stack, report):
@@ -119,7 +112,7 @@ def test_a_report_is_requested_again_unless_it_is_pending(stack, until_then, ver
 )
 def test_a_statement_is_the_pac_s_own_byte_for_byte(stack, form, media_type):
     body = make_report(stack, RC, "2026-10", "statement", form)
-    expected = served_statement(stack, form)
+    (expected,) = stack.pacs.reachcore.statements("2026-10", form)
     (event,) = stack.events("Report Ready")
     stack.pacs.state.reachcore.add_movements(ACME, [Movement(date(2026, 10, 31), RFC)])
     newer = make_report(stack, RC, "2026-10", "statement", form)

@@ -229,18 +229,19 @@ class Operation:
     """A request to Timbres, or a scheduled job.
 
     ``execute`` returns the response in short, and ``crash_response`` is the response if the
-    process is killed. ``observe`` returns the state to compare with the reference. ``settle``
-    runs after each step what happens without a caller. ``recovery_steps`` are tried in order:
-    a retry by AWS, the next schedule, the caller. If ``retried``, AWS retries after a response
-    that ends like ``crash_response``: the first step then runs in any case.
+    process is killed; the default is API Gateway's (tests/e2e/test_reliability.py). ``observe``
+    returns the state to compare with the reference. ``settle`` runs after each step what happens
+    without a caller. ``recovery_steps`` are tried in order: a retry by AWS, the next schedule, the
+    caller. If ``retried``, AWS retries after a response that ends like ``crash_response``: the
+    first step then runs in any case.
     """
 
     name: str
     services: tuple[str, ...]
     execute: Callable[[Scenario], str]
     observe: Callable[[Scenario], dict[str, Any]]
-    crash_response: str
     recovery_steps: Sequence[tuple[str, Step]]
+    crash_response: str = "502 `internal-error`"
     prepare: Step = lambda _: None
     settle: Step = lambda _: None
     retried: bool = False

@@ -16,7 +16,7 @@ from tests.support import report_readers as read
 from tests.support import report_samples as sample
 
 from timbres.domain.consumption import IssuerLine, MovementLine
-from timbres_reports import html_writer, xlsx_writer
+from timbres_reports import html_writer
 from timbres_reports.summary import MAX_ROWS
 
 RC = sample.RC
@@ -63,12 +63,6 @@ def test_every_sheet_prints_on_letter_one_page_wide(report):
         assert sheet.oddFooter.right.text == "Página &P de &N"
         is_table = sheet.title not in ("Resumen", "Contratos")
         assert (sheet.print_title_rows == "$1:$1") is is_table
-
-
-@pytest.mark.parametrize("sheet_rows", [1, xlsx_writer.SHEET_ROWS + 1])
-def test_the_rows_of_a_sheet_are_limited(sheet_rows):
-    with pytest.raises(ValueError, match="rows"):
-        read.write("xlsx", sample.small_month(), sheet_rows=sheet_rows)
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,6 @@ def write(
     compressed. It raises the errors of reading the movements and of writing; ``out`` is then empty
     or incomplete.
     """
-    if not 2 <= sheet_rows <= SHEET_ROWS:
-        raise ValueError(f"a sheet cannot have {sheet_rows} rows")
     stream = _Stream(out)
     with TemporaryDirectory(prefix="timbres-xlsx-", dir=folder) as temporary:
         workbook = Workbook(
