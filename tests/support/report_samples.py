@@ -183,7 +183,7 @@ def with_prices(report: Consumption, **prices: str) -> Consumption:
 
     def priced(line: IssuerLine) -> IssuerLine:
         cost = cost_of(line.amount, by_account.get(line.account))
-        return replace(line, name=NAMES.get(line.rfc or ""), cost=cost)
+        return replace(line, name=line.name or NAMES.get(line.rfc or ""), cost=cost)
 
     sources = (
         replace(source, stamp_price=by_account.get(source.account)) for source in report.sources
@@ -233,31 +233,41 @@ _ACCOUNTS = (
 )
 
 
-def busy_month(issuers: int = 40) -> Consumption:
-    """Return a month of four accounts and many issuers; a few issuers consume most stamps."""
-    rng = random.Random(7)
-    movements, lines = list[MovementLine](), list[IssuerLine]()
-    for rank in range(issuers):
-        letters = "".join(rng.choices("ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&", k=3))
-        rfc = f"{letters}{rng.randrange(70, 100)}0131{rng.randrange(4096):03X}"
-        account, pace = _ACCOUNTS[rank % len(_ACCOUNTS)].account, max(960 / (rank + 1) ** 0.9, 1)
-        total = 0
-        for day in MONTH_DAYS:
-            amount = round(pace * rng.uniform(0.1 if day.day % 7 == 4 else 0.6, 1.4))
-            total += amount
-            if amount:
-                movements.append(MovementLine(account, rfc, day, "Consumo de timbre", amount))
-        line = IssuerLine(account, rfc, total, rng.choice((None, total, total * 2 // 3)))
-        if account.endswith("sf"):
-            available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
-            days_left = round_days(available / (total / 31))
-            line = replace(line, available=available, days_left=days_left, as_of=COUNTED_AT)
-        lines.append(line)
-    lines.sort(key=lambda line: -line.amount)
-    movements.sort(key=lambda movement: (movement.account, movement.date))
+def month_of(
+    stamps: Iterable[tuple[IssuerLine, dict[date, int]]], sources: Sequence[Source]
+) -> Consumption:
+    """Return a month of issuers and their stamps by day, which give the amount and days left."""
+    movements, issuers = list[MovementLine](), list[IssuerLine]()
+    for line, by_day in stamps:
+        for day, amount in by_day.items():
+            movements.append(MovementLine(line.account, line.rfc, day, "Consumo de timbre", amount))
+        issuer = replace(line, amount=sum(by_day.values()))
+        if line.available is not None:
+            days_left = round_days(line.available * 31 / issuer.amount)
+            issuer = replace(issuer, days_left=days_left, as_of=COUNTED_AT)
+        issuers.append(issuer)
+    movements.sort(key=lambda line: (line.account, line.date, line.rfc or ""))
     return small_month(
-        sources=_ACCOUNTS,
-        issuers=tuple(lines),
+        sources=tuple(sources),
+        issuers=tuple(issuers),
         days=tuple(days_of(movements)),
         movements=lambda: iter(movements),
     )
+
+
+def busy_month(issuers: int = 40) -> Consumption:
+    """Return a month of four accounts and many issuers; a few issuers consume most stamps."""
+    rng = random.Random(7)
+
+    def issuer(rank: int) -> tuple[IssuerLine, dict[date, int]]:
+        letters = "".join(rng.choices("ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&", k=3))
+        rfc = f"{letters}{rng.randrange(70, 100)}0131{rng.randrange(4096):03X}"
+        account, pace = _ACCOUNTS[rank % len(_ACCOUNTS)].account, max(960 / (rank + 1) ** 0.9, 1)
+        by_day = {day: round(pace * rng.uniform(0.6, 1.4)) or 1 for day in MONTH_DAYS}
+        line = IssuerLine(account, rfc, 0, rng.choice((None, 30, round(31 * pace))))
+        if account.endswith("sf"):
+            line = replace(line, available=round(31 * pace * rng.choice((0, 0.1, 0.3, 1.2, 7.5))))
+        return line, by_day
+
+    month = month_of(map(issuer, range(issuers)), _ACCOUNTS)
+    return replace(month, issuers=tuple(sorted(month.issuers, key=lambda line: -line.amount)))
