@@ -236,7 +236,7 @@ _ACCOUNTS = (
 def month_of(
     stamps: Iterable[tuple[IssuerLine, dict[date, int]]], sources: Sequence[Source]
 ) -> Consumption:
-    """Return a month of issuers and their stamps by day, which give the amount and days left."""
+    """Return a month of issuers and their stamps by day, which give all sums and days left."""
     movements, issuers = list[MovementLine](), list[IssuerLine]()
     for line, by_day in stamps:
         for day, amount in by_day.items():
@@ -247,8 +247,11 @@ def month_of(
             issuer = replace(issuer, days_left=days_left, as_of=COUNTED_AT)
         issuers.append(issuer)
     movements.sort(key=lambda line: (line.account, line.date, line.rfc or ""))
+    previous = Counter[str]()
+    for line in issuers:
+        previous[line.account] += line.previous or 0
     return small_month(
-        sources=tuple(sources),
+        sources=tuple(replace(source, previous=previous[source.account]) for source in sources),
         issuers=tuple(issuers),
         days=tuple(days_of(movements)),
         movements=lambda: iter(movements),

@@ -75,14 +75,7 @@ def sample_month() -> Consumption:
         line = IssuerLine(account, rfc, 0, previous, available, name=NAMES[rfc])
         return line, {day: round(pace * rng.uniform(0.5, 1.5)) for day in days}
 
-    sources = [
-        replace(
-            source,
-            missing_days=(),
-            previous=sum(row[4] for row in _ISSUERS if row[1] == source.account),
-        )
-        for source in SOURCES
-    ]
+    sources = [replace(source, missing_days=()) for source in SOURCES]
     expiries = (
         ExpiryLine(SF, "ÑAN840101AB1", 500, today + timedelta(days=26)),
         ExpiryLine(SF, "AAA010101AAA", 200, today + timedelta(days=140)),
