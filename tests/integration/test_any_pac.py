@@ -29,6 +29,7 @@ from tests.support.pac_cases import (
     every_read,
     expect_pac_error,
     inject_fault,
+    new_client,
 )
 from tests.support.pac_servers import PacServer, respond_with
 
@@ -37,9 +38,8 @@ from timbres.domain.account import Pac
 from timbres.errors import TimbresError
 from timbres.handlers.problem_details import status_code
 from timbres.pacs.base import PacClient
-from timbres.pacs.registry import PACS, client_class, create_client
+from timbres.pacs.registry import PACS, client_class
 
-pytestmark = pytest.mark.usefixtures("short_timeouts")
 # Capability and call of each method of a client.
 METHODS: dict[str, tuple[str, Callable[[PacClient, Deadline], Any]]] = {
     "balance": ("balance", lambda client, deadline: client.balance(MONTH, None, deadline)),
@@ -137,7 +137,7 @@ def test_an_unsupported_method_raises_without_a_call(
     account = PAC_CASES[pac].account(url)
     for method in set(METHODS) - supported_methods(account.pac):
         with pytest.raises(TimbresError) as caught:
-            METHODS[method][1](create_client(account), Deadline(5))
+            METHODS[method][1](new_client(account), Deadline(5))
         assert caught.value.problem_type.code == "operation-unsupported"
     assert pac_server.requests == []
 
@@ -176,7 +176,7 @@ def test_code_after_an_applied_contract_raises_the_same_error(
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.meanings], ids=repr)
 def test_wrong_credentials_are_sent_once(operation: Operation, fake_pac: FakePac, url: str) -> None:
     with expect_pac_error("pac-credentials-rejected") as errors:
-        operation.call(create_client(PAC_CASES[operation.pac].rejected_account(url)), Deadline(10))
+        operation.call(new_client(PAC_CASES[operation.pac].rejected_account(url)), Deadline(10))
     assert errors[0].pac_code in (operation.meanings if operation.has_codes else {None})
     assert len(calls(fake_pac)) == 1
 
@@ -290,7 +290,7 @@ def test_logs_and_reprs_contain_no_credential(
     account = PAC_CASES[pac].account(url)
     clients = []
     for operation in PAC_CASES[pac].operations:
-        clients.append(create_client(operation.account(url), 1))
+        clients.append(new_client(operation.account(url), attempts=1))
         for parameters in with_faults(operation):
             inject_fault(fake_pac, operation.operation, str(parameters.values[1]), times=1)
             with pytest.raises(TimbresError):

@@ -29,15 +29,14 @@ from tests.support.pac_cases import (
     Operation,
     every_operation,
     expect_pac_error,
+    new_client,
 )
 from tests.support.pac_servers import PacServer, RawServer, memory_below, raw_server, respond_with
 
 from timbres.deadline import Deadline
 from timbres.domain.stamps import Stamps
 from timbres.pacs.base import PacClient
-from timbres.pacs.registry import create_client
 
-pytestmark = pytest.mark.usefixtures("short_timeouts")
 MIB = 1024 * 1024
 WSDL_TEXT = WSDL.read_text()
 SOAP = (COUNT, CONTRACT, LIVE_WSDL)
@@ -46,7 +45,7 @@ SOAP = (COUNT, CONTRACT, LIVE_WSDL)
 @cache
 def warm_client(operation: Operation, url: str) -> PacClient:
     """Return the client that a warm function reuses."""
-    return create_client(operation.account(url))
+    return new_client(operation.account(url))
 
 
 def call(operation: Operation, url: str, seconds: float = 4) -> Any:

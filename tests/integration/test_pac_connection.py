@@ -33,6 +33,7 @@ from tests.support.pac_cases import (
     every_pac,
     expect_pac_error,
     inject_fault,
+    new_client,
 )
 from tests.support.pac_servers import Authority, PacServer, RawServer, create_authority, raw_server
 
@@ -42,9 +43,7 @@ from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
 from timbres.handlers.problem_details import status_code
 from timbres.pacs.http import PacSession
-from timbres.pacs.registry import create_client
 
-pytestmark = pytest.mark.usefixtures("short_timeouts")
 Behavior = Callable[[RawServer, socket.socket], None]
 # A PDF uses the same connection as a CSV.
 every_act = pytest.mark.parametrize(
@@ -66,9 +65,9 @@ def trust(monkeypatch: pytest.MonkeyPatch, ca: Authority) -> None:
     monkeypatch.setattr(timbres.pacs.http, "tls_context", lambda: context)
 
 
-def unreachable(operation: Operation, url: str) -> str:
+def unreachable(operation: Operation, url: str, **limits: float) -> str:
     with expect_pac_error("pac-unreachable") as errors:
-        operation(url, 0.9)
+        operation(url, 0.9, **limits)
     problem_type = errors[0].problem_type
     assert (status_code(problem_type.code), problem_type.retryable) == (503, True)
     assert problem_type.retry_after
@@ -221,18 +220,16 @@ def stay_silent(server: RawServer, connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("behave", [hang_up, reset, stay_silent])
 @pytest.mark.parametrize("operation", [BALANCE, CSV, COUNT, CONTRACT, LIVE_WSDL], ids=repr)
-def test_a_failed_handshake_sends_no_credentials(
-    operation: Operation, behave: Behavior, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
+def test_a_failed_handshake_sends_no_credentials(operation: Operation, behave: Behavior) -> None:
     with raw_server(behave, "https") as server:
         if operation is LIVE_WSDL:
             # The WSDL is loaded for a contract, which this leaves certain.
             with expect_pac_error("pac-unreachable", "pac-timeout") as errors:
-                CONTRACT.call(create_client(operation.account(server.url)), Deadline(0.9))
+                client = new_client(operation.account(server.url), connect_seconds=0.3)
+                CONTRACT.call(client, Deadline(0.9))
             assert not errors[0].problem_type.may_have_taken_effect
         else:
-            unreachable(operation, server.url)
+            unreachable(operation, server.url, connect_seconds=0.3)
         assert server.accepted >= 1
         assert not any(credential.encode() in server.received for credential in CREDENTIALS)
 
@@ -428,7 +425,7 @@ def test_proxies_netrc_and_cookies_are_ignored(
 
     pac_server = PacServer(set_cookie)
     with serve(pac_server) as url:
-        client = create_client(operation.account(url))
+        client = new_client(operation.account(url))
         for _ in range(2):
             assert operation.call(client, Deadline(5))
         with PacSession("pac") as session:
@@ -446,7 +443,7 @@ def test_calls_share_one_connection_and_a_broken_one_is_replaced(operation: Oper
     fake_pac = operation.fake_pac()
     pac_server = PacServer(fake_pac)
     with serve(pac_server) as url:
-        client = create_client(operation.account(url))
+        client = new_client(operation.account(url))
         for _ in range(3):
             operation.call(client, Deadline(5))
         if operation.meanings:
@@ -466,7 +463,7 @@ def test_a_contract_has_its_own_connection(operation: Operation) -> None:
     pac_server = PacServer(operation.fake_pac())
     read = next(read for read in READS if read.pac == operation.pac)
     with serve(pac_server) as url:
-        client = create_client(operation.account(url))
+        client = new_client(operation.account(url))
         for do in (read.call, operation.call, operation.call, read.call):
             assert do(client, Deadline(5))
     ports = [environ["REMOTE_PORT"] for environ in pac_server.requests]
@@ -480,7 +477,7 @@ def test_a_connection_closed_by_the_pac_is_reopened(operation: Operation) -> Non
     fake_pac = operation.fake_pac()
     port = free_port()
     with serve(fake_pac, port=port) as url:
-        client = create_client(operation.account(url))
+        client = new_client(operation.account(url))
         assert operation.call(client, Deadline(5))
     time.sleep(0.05)
     before = len(calls(fake_pac))
@@ -494,7 +491,7 @@ def test_threads_share_a_client_and_each_gets_its_own_response(pac: str) -> None
     case = PAC_CASES[pac]
     responses: dict[Rfc, list[Any]] = {RFC: [], RFC_N: [], Rfc("ACM010203XY9"): []}
     with serve(case.fake_pac()) as url:
-        client = create_client(case.account(url))
+        client = new_client(case.account(url))
 
         def request_issuer(rfc: Rfc, times: int) -> None:
             for _ in range(times):

@@ -23,6 +23,7 @@ from tests.support.pac_cases import (
     expect_pac_error,
     fake_state,
     inject_fault,
+    new_client,
     reachcore_account,
 )
 from tests.support.pac_servers import PacServer, respond_with
@@ -32,9 +33,7 @@ from timbres.domain.balance import IssuerCounts, Movement
 from timbres.domain.rfc import Rfc
 from timbres.handlers.problem_details import status_code
 from timbres.pacs.base import PacClient
-from timbres.pacs.registry import create_client
 
-pytestmark = pytest.mark.usefixtures("short_timeouts")
 NOT_STAMPING = Rfc("ACM010203XY9")
 OPERATIONS = ("saldos", "csv", "pdf")
 
@@ -54,7 +53,7 @@ def pac(state: ReachcoreState, pac_server: PacServer) -> FakeReachcore:
 
 @pytest.fixture
 def client(url: str, pac: FakeReachcore) -> PacClient:
-    return create_client(reachcore_account(url))
+    return new_client(reachcore_account(url))
 
 
 def read(client: PacClient, operation: str = "saldos", rfc: Rfc | None = None) -> Any:
@@ -95,7 +94,7 @@ def test_a_balance_matches_the_state_of_the_pac(
     if fault:
         inject_fault(pac, "saldos", fault, **({"seconds": 0.1} if fault == "slow" else {}))
 
-    summary, movements = read(create_client(reachcore_account(url, key)))
+    summary, movements = read(new_client(reachcore_account(url, key)))
 
     assert movements == stored_movements(pac, account)
     assert (summary.plan, summary.issuers) == (plan, IssuerCounts(*issuers))
@@ -241,7 +240,7 @@ def test_an_rfc_of_another_account_is_not_registered(
         read(client, rfc=Rfc("XXX010101XX1"))
     assert "API KEY" in str(errors[0].pac_message)
     with expect_pac_error("issuer-not-registered"):
-        read(create_client(reachcore_account(url, OTHER_KEY)), rfc=RFC)
+        read(new_client(reachcore_account(url, OTHER_KEY)), rfc=RFC)
     assert len(calls(pac)) == 2
 
 

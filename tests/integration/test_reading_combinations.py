@@ -7,7 +7,6 @@ import json
 import zlib
 from collections.abc import Callable
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.further_cases import (
@@ -25,7 +24,6 @@ from tests.support.pac_servers import PacServer, respond_with
 from timbres.domain.stamps import Stamps
 from timbres.domain.text import parse_number
 
-pytestmark = pytest.mark.usefixtures("short_timeouts")
 ENCODINGS: dict[str, list[Callable[[bytes], bytes]]] = {
     "gzip": [
         gzip.compress,

@@ -16,6 +16,7 @@ from tests.support.further_cases import COUNTS, DONE, SERVICE, SOAP_11, envelope
 from tests.support.pac_cases import (
     ACCOUNT_COUNT,
     ATTEMPTS,
+    CONTRACT,
     CREDENTIALS,
     PASSWORD,
     RFC,
@@ -27,6 +28,7 @@ from tests.support.pac_cases import (
     factible_account,
     fake_state,
     inject_fault,
+    new_client,
 )
 from tests.support.pac_servers import PacServer, respond_with
 from tools.doctor.wsdl import NO_ACTION, compare_wsdls
@@ -39,7 +41,6 @@ from timbres.pacs.base import PacClient
 from timbres.pacs.errors import redact_messages
 from timbres.pacs.registry import create_client
 
-pytestmark = pytest.mark.usefixtures("short_timeouts")
 XS = 'xmlns:xs="http://www.w3.org/2001/XMLSchema"'
 GET, CREATE, ACCOUNT = "getTimbres", "agregarContrato", "getTimbresImplementacion"
 NEW = Rfc("NUE200229AB3")
@@ -64,7 +65,7 @@ def pac(state: SolucionFactibleState, pac_server: PacServer) -> FakeSolucionFact
 @pytest.fixture(scope="module")
 def warm_client(pac_server_and_url: tuple[PacServer, str]) -> PacClient:
     """A client that a warm function keeps between calls."""
-    return create_client(factible_account(pac_server_and_url[1]))
+    return new_client(factible_account(pac_server_and_url[1]))
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def client(warm_client: PacClient, pac: FakeSolucionFactible) -> PacClient:
 @pytest.fixture
 def live(pac: FakeSolucionFactible, url: str) -> PacClient:
     """A client that reads the PAC's own WSDL."""
-    return create_client(factible_account(url, live_wsdl=True))
+    return new_client(factible_account(url, live_wsdl=True))
 
 
 def count(client: PacClient, rfc: Rfc = RFC) -> Stamps:
@@ -288,7 +289,7 @@ def test_a_soap_fault_is_unknown_and_logged_without_credentials(
     pac_server.serve_app(respond_with(fault("e:Server", escaped), status=status))
     account = factible_account(url)
     with redact_messages(account.redact):
-        assert create_client(account).account_stamps(Deadline(5)) == UNKNOWN
+        assert new_client(account).account_stamps(Deadline(5)) == UNKNOWN
     assert [line.startswith(f"{ACCOUNT}: SOAP fault") for line in logged] == [True]
     assert len(pac_server.requests) == 1
 
@@ -341,16 +342,11 @@ def test_a_confirmation_may_have_no_message(
 
 @pytest.mark.parametrize(("fault", "at_once"), [("slow", False), ("slow-after", True)])
 def test_a_contract_response_has_a_timeout(
-    monkeypatch: pytest.MonkeyPatch,
-    pac: FakeSolucionFactible,
-    client: PacClient,
-    fault: str,
-    at_once: bool,
+    pac: FakeSolucionFactible, url: str, fault: str, at_once: bool
 ) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible.client.CONTRACT_READ_SECONDS", 0.2)
     inject_fault(pac, CREATE, fault, seconds=0.6)
     with expect_pac_error("pac-timeout") as errors:
-        create_contract(client)
+        CONTRACT(url, 10, contract_read_seconds=0.2)
     assert errors[0].problem_type.may_have_taken_effect
     assert pac.contracts() == ([(RFC, 500)] if at_once else [])
     limit = time.monotonic() + 3
@@ -362,14 +358,13 @@ def test_a_contract_response_has_a_timeout(
 
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3, 5.5])
 def test_no_contract_is_sent_without_time_for_the_response(
-    pac_server: PacServer, client: PacClient, seconds: float, monkeypatch: pytest.MonkeyPatch
+    pac: FakeSolucionFactible, url: str, seconds: float
 ) -> None:
-    monkeypatch.undo()  # The real limit.
     with pytest.raises(TimbresError) as caught:
-        create_contract(client, seconds=seconds)
+        create_contract(create_client(factible_account(url)), seconds=seconds)
     assert caught.value.problem_type.code == "out-of-time"
     assert not caught.value.problem_type.may_have_taken_effect
-    assert pac_server.requests == []
+    assert calls(pac) == []
 
 
 # ------------------------------------------------------------------------------ the wire
@@ -502,9 +497,8 @@ def test_a_wsdl_imports_schemas_of_its_own_server_only(
 
 
 def test_a_slow_wsdl_ends_at_the_deadline_and_sends_no_contract(
-    monkeypatch: pytest.MonkeyPatch, pac: FakeSolucionFactible, live: PacClient
+    pac: FakeSolucionFactible, live: PacClient
 ) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible.client.MIN_CONTRACT_SECONDS", 0.6)
     inject_fault(pac, "wsdl", "slow", seconds=1)
     with expect_pac_error("pac-timeout") as errors:
         create_contract(live, seconds=0.7)

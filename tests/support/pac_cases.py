@@ -41,7 +41,7 @@ from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import PacError, ProblemType
-from timbres.pacs.base import PacClient
+from timbres.pacs.base import CallLimits, PacClient
 from timbres.pacs.registry import PACS, create_client
 
 TODAY = date(2026, 11, 19)
@@ -61,8 +61,9 @@ SENT_AT = datetime(2026, 11, 19, 9, 30, tzinfo=UTC)
 SENT = Contract.create("acme", "login", RFC, 500, "caller", "pedido-1", SENT_AT).mark_sent(
     SENT_AT, Stamps(1000, 250, 750)
 )
-# Number of attempts of a read.
-ATTEMPTS = 3
+# Pauses and waiting times are short.
+LIMITS = CallLimits(attempts=3, backoff_seconds=0.001, min_contract_seconds=0.5)
+ATTEMPTS = LIMITS.attempts
 
 
 def fake_state() -> FakePacState:
@@ -74,6 +75,11 @@ def fake_state() -> FakePacState:
         username=USERNAME,
         password=PASSWORD,
     )
+
+
+def new_client(account: Account, **limits: float) -> PacClient:
+    """Return a client with short limits, of which some may be changed."""
+    return create_client(account, replace(LIMITS, **limits))
 
 
 def reachcore_account(endpoint: str, api_key: str = KEY) -> Account:
@@ -119,9 +125,9 @@ class Operation:
     unknown_after: frozenset[str] = frozenset()
     name: str = ""
 
-    def __call__(self, url: str, seconds: float = 0.9, attempts: int = ATTEMPTS) -> Any:
+    def __call__(self, url: str, seconds: float = 0.9, **limits: float) -> Any:
         """Call the PAC at ``url`` with a new client and a deadline in seconds."""
-        return self.call(create_client(self.account(url), attempts), Deadline(seconds))
+        return self.call(new_client(self.account(url), **limits), Deadline(seconds))
 
     def fake_pac(self) -> FakePac:
         """Return a new fake PAC."""
