@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.server import serve
+from tests.support.further_cases import balance
 from tests.support.pac_cases import (
-    ATTEMPTS,
     BALANCE,
     CONTRACT,
     CONTRACTS,
@@ -41,7 +41,6 @@ import timbres.pacs.http
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
-from timbres.handlers.problem_details import status_code
 from timbres.pacs.http import PacSession
 
 Behavior = Callable[[RawServer, socket.socket], None]
@@ -68,22 +67,15 @@ def trust(monkeypatch: pytest.MonkeyPatch, ca: Authority) -> None:
 def unreachable(operation: Operation, url: str, **limits: float) -> str:
     with expect_pac_error("pac-unreachable") as errors:
         operation(url, 0.9, **limits)
-    problem_type = errors[0].problem_type
-    assert (status_code(problem_type.code), problem_type.retryable) == (503, True)
-    assert problem_type.retry_after
-    assert not problem_type.may_have_taken_effect
+    assert not errors[0].problem_type.may_have_taken_effect
     assert "could not be reached" in errors[0].detail
     return errors[0].detail
 
 
-def timed_out(operation: Operation, url: str, seconds: float = 0.8) -> None:
-    started = time.monotonic()
+def timed_out(operation: Operation, url: str, seconds: float) -> None:
     with expect_pac_error("pac-timeout") as errors:
         operation(url, seconds)
-    assert status_code(errors[0].problem_type.code) == 504
     assert errors[0].problem_type.may_have_taken_effect
-    # Without the deadline these responses would never end.
-    assert time.monotonic() - started < seconds + 10
 
 
 # -------------------------------------------------------------------------- unreachable
@@ -117,22 +109,6 @@ def test_a_host_that_never_responds(operation: Operation, monkeypatch: pytest.Mo
     monkeypatch.setattr("urllib3.util.connection.create_connection", wait)
     assert "timed out" in unreachable(operation, "http://127.0.0.1:9")
     assert 0 < max(waited) <= 0.9
-
-
-@every_act
-def test_a_read_is_retried_within_the_deadline_and_a_contract_is_not(
-    operation: Operation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried = []
-
-    def resolve(host: str, *_args: Any, **_kwargs: Any) -> Any:
-        tried.append(host)
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    with expect_pac_error("pac-unreachable"):
-        operation("https://pac.invalid", 5)
-    assert len(tried) == (1 if operation in CONTRACTS else ATTEMPTS)
 
 
 # ----------------------------------------------------------------------------------- TLS
@@ -179,8 +155,13 @@ UNTRUSTED: dict[str, Callable[[Authority, Path], ssl.SSLContext | None]] = {
 }
 
 
-@every_act
-@pytest.mark.parametrize("reason", UNTRUSTED)
+@pytest.mark.parametrize(
+    ("operation", "reason"),
+    [
+        *((BALANCE, reason) for reason in UNTRUSTED),
+        *((operation, "self-signed") for operation in OPERATIONS if operation is not BALANCE),
+    ],
+)
 def test_a_tls_error_states_its_reason(
     operation: Operation, reason: str, trust: None, ca: Authority, tmp_path: Path
 ) -> None:
@@ -225,11 +206,11 @@ def test_a_failed_handshake_sends_no_credentials(operation: Operation, behave: B
         if operation is LIVE_WSDL:
             # The WSDL is loaded for a contract, which this leaves certain.
             with expect_pac_error("pac-unreachable", "pac-timeout") as errors:
-                client = new_client(operation.account(server.url), connect_seconds=0.3)
+                client = new_client(operation.account(server.url), connect_seconds=0.1)
                 CONTRACT.call(client, Deadline(0.9))
             assert not errors[0].problem_type.may_have_taken_effect
         else:
-            unreachable(operation, server.url, connect_seconds=0.3)
+            unreachable(operation, server.url, connect_seconds=0.1)
         assert server.accepted >= 1
         assert not any(credential.encode() in server.received for credential in CREDENTIALS)
 
@@ -262,7 +243,7 @@ def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
             then(server, plain)
 
     with raw_server(behave, "https") as server:
-        timed_out(operation, server.url)
+        timed_out(operation, server.url, 0.8)
         assert server.received.count(b"POST ") == 1
 
 
@@ -271,14 +252,14 @@ def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
 OK, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def respond(content: bytes, *, drip: bytes = b"", pause: float = 0.02, wait: float = 5) -> Behavior:
-    """Return a server that sends ``content``, then ``drip`` byte by byte, and keeps the line."""
+def respond(content: bytes, drip: bytes = b"", wait: float = 0) -> Behavior:
+    """Return a server that sends ``content``, then ``drip`` byte by byte, and waits."""
 
     def behave(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         connection.sendall(content)
         for byte in drip:
-            if server.stopped.wait(pause):
+            if server.stopped.wait(0.01):
                 return
             connection.sendall(bytes([byte]))
         server.stopped.wait(wait)
@@ -286,28 +267,20 @@ def respond(content: bytes, *, drip: bytes = b"", pause: float = 0.02, wait: flo
     return behave
 
 
-@pytest.mark.parametrize(
-    "behave",
-    [
-        # The head as a whole may take longer than the deadline; silence ends it.
-        respond(b"", drip=OK + b"X-A"),
-        respond(b"", drip=b"HTTP/1.1 100 Continue\r\n\r\nHTT"),
-        respond(CHUNKED, drip=b"0\r\nX-A: b"),
-        respond(b"", drip=OK + b"Content-Length: 1\r\n\r\n "),
-        respond(OK + b"Content-Length: 1000\r\n\r\n", drip=b" " * 999),
-        respond(CHUNKED, drip=b"1\r\n \r\n" * 200),
-    ],
-    ids=["head", "continue", "trailer", "a head after the deadline", "body", "chunks"],
-)
-def test_a_response_that_drips_ends_at_the_deadline(behave: Behavior) -> None:
-    with raw_server(behave) as server:
-        timed_out(CONTRACT, server.url, 0.6)
+# Valid responses of more than a second.
+CONTENT = balance().encode()
+LENGTH = b"Content-Length: %d\r\n\r\n" % len(CONTENT)
+DRIPS = {
+    "head": respond(b"", OK + b"X-A: %s\r\n" % (b"b" * 60) + LENGTH + CONTENT),
+    "body": respond(OK + LENGTH, CONTENT),
+    "chunks": respond(CHUNKED, b"".join(b"1\r\n%c\r\n" % byte for byte in CONTENT) + b"0\r\n\r\n"),
+}
 
 
-@every_act
-def test_silence_ends_at_the_deadline(operation: Operation) -> None:
-    with raw_server(stay_silent) as server:
-        timed_out(operation, server.url)
+@pytest.mark.parametrize("part", DRIPS)
+def test_a_response_that_drips_ends_at_the_deadline(part: str) -> None:
+    with raw_server(DRIPS[part]) as server:
+        timed_out(BALANCE, server.url, 0.6)
 
 
 TRUNCATED = [
@@ -374,7 +347,7 @@ def test_no_request_is_sent_twice_over_a_connection_that_was_kept_alive(with_res
 
 def test_a_response_without_a_length_ends_with_the_connection() -> None:
     content = b"HTTP/1.0 200 OK\r\nContent-Type: text/csv\r\n\r\nCuenta,a\r\n"
-    with raw_server(respond(content, wait=0)) as server:
+    with raw_server(respond(content)) as server:
         assert CSV(server.url) == b"Cuenta,a\r\n"
 
 
@@ -471,7 +444,7 @@ def test_a_contract_has_its_own_connection(operation: Operation) -> None:
     assert len(set(ports)) == 3
 
 
-@every_act
+@pytest.mark.parametrize("operation", [BALANCE, COUNT], ids=repr)
 def test_a_connection_closed_by_the_pac_is_reopened(operation: Operation) -> None:
     """A warm function finds such a connection after a pause; the caller sees no error."""
     fake_pac = operation.fake_pac()
