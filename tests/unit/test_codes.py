@@ -12,9 +12,7 @@ from tests.support.documented_codes import (
     SALDOS,
     STATEMENT,
     Meaning,
-    Row,
     documented,
-    rows,
 )
 
 from timbres.errors import PacError, ProblemType
@@ -43,18 +41,8 @@ def meaning_of(problem_type: ProblemType) -> Meaning:
     )
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.operation}-{row.code}")
-def test_every_documented_code_has_its_error(row: Row) -> None:
-    error = error_from_code(row.pac, TABLES[row.operation], row.code, row.message)
-
-    assert meaning_of(error.problem_type) == row.meaning
-    assert (error.pac, error.pac_code, error.pac_message) == (row.pac, row.code, row.message)
-    assert row.pac in error.detail
-    assert row.message.rstrip(".") in error.detail
-
-
 def test_every_mapped_code_is_documented() -> None:
-    assert len(rows()) == 5 + 6 + 16 + 17
+    assert [len(documented(operation)) for operation in TABLES] == [5, 6, 16, 17]
     for table in ERROR_TABLES:
         operations = [operation for operation, other in TABLES.items() if other is table]
         pages = {code for operation in operations for code in documented(operation)}
