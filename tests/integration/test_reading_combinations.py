@@ -22,7 +22,6 @@ from tests.support.pac_cases import COUNT, RFC_N
 from tests.support.pac_servers import PacServer, respond_with
 
 from timbres.domain.stamps import Stamps
-from timbres.domain.text import parse_number
 
 ENCODINGS: dict[str, list[Callable[[bytes], bytes]]] = {
     "gzip": [
@@ -135,20 +134,3 @@ def test_a_balance_in_any_wrapping(
     (line,) = BALANCE_OPERATION(url, 5)
 
     assert (line.rfc, str(line.date), line.amount) == (RFC_N, "2026-10-02", 3)
-
-
-@given(
-    st.integers(-(10**12), 10**12), st.sampled_from(["{}", " {} ", "{}.0", "{}e0", "{}.", "{}0e-1"])
-)
-def test_a_whole_number_in_any_notation(number: int, form: str) -> None:
-    assert parse_number(form.format(number)) == number
-
-
-@given(st.floats() | st.text(max_size=8) | st.booleans() | st.none())
-def test_any_other_value_is_not_a_number(value: object) -> None:
-    try:
-        number = parse_number(value)
-    except ValueError:
-        return
-    assert number == float(str(value))
-    assert type(number) is int
