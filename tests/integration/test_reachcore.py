@@ -152,6 +152,8 @@ def test_a_statement_arrives_byte_for_byte(
         ("csv", "%PDF-1.4\n%%EOF"),
         ("csv", '{"errors": [{"Code": "400-001", "Message": "x"}]}'),
         ("csv", "[" * 100_000),
+        ("csv", "\r\n"),
+        ("csv", "PK\x03\x04"),
         ("pdf", ""),
         ("pdf", "Cuenta,TipoConsumo"),
         ("pdf", "%%EOF"),

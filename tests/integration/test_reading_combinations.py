@@ -38,6 +38,7 @@ CHARSETS = [
     ("utf-8", "; charset=UTF-8"),
     ("utf-8", '; charset="utf8"'),
     ("utf-8", ""),
+    ("utf-8", "; charset=x-none"),
     ("utf-8-sig", ""),
     ("utf-8-sig", "; charset=iso-8859-1"),
     ("utf-16", ""),

@@ -53,7 +53,7 @@ def test_a_count_of_a_real_server(stack: FakeStack, case: Case, tmp_path: Path) 
         assert issuer["alert"] in ("ok", None)
 
 
-def test_normalized_fields_are_logged_once_for_a_response(
+def test_normalized_fields_and_negative_counts_are_logged(
     stack: FakeStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "timbres")
@@ -61,7 +61,10 @@ def test_normalized_fields_are_logged_once_for_a_response(
     read(stack, RC)
     stack.pacs.fault("getTimbres", "canned", case="sf-count-status-plus200", times=1)
     read(stack, SF)
+    stack.pacs.fault("getTimbres", "canned", case="sf-count-contratados-minus1", times=1)
+    read(stack, SF)
 
+    assert len(stack.logs.lines("negative count")) == 2
     lines = [line for line in caplog.records if "normalized" in line.getMessage()]
     assert [(line.levelname, line.pac, line.fields) for line in lines] == [  # type: ignore[attr-defined]
         ("DEBUG", "reachcore", ["RFC"]),

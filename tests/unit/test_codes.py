@@ -20,6 +20,7 @@ from timbres.handlers.problem_details import status_code
 from timbres.pacs import errors as codes
 from timbres.pacs.errors import ErrorTable, error_from_code, protocol_error, sanitize_message
 from timbres.pacs.reachcore import error_codes as reachcore
+from timbres.pacs.reading import error_of
 from timbres.pacs.solucion_factible import error_codes as solucion_factible
 
 TABLES: dict[str, ErrorTable] = {
@@ -121,6 +122,23 @@ def test_messages_are_sanitized(message: str | None, expected: str | None) -> No
     error = error_from_code("reachcore", reachcore.ERRORS, "500", message)
     assert error.pac_message == expected
     assert "None" not in error.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "error"),
+    [
+        ('{"Message": "Falla"}', "application/json", (None, "Falla")),
+        ('{"ERRORS": [{"CODE": "400-002", "MESSAGE": "No"}]}', "", ("400-002", "No")),
+        ("<html><title>Bad &amp; Gateway</title></html>", "text/html", (None, "Bad & Gateway")),
+        ("<html><body>Falla</body></html>", "text/html", (None, None)),
+        ("Falla", "text/plain; charset=utf-8", (None, "Falla")),
+        ("Falla", "application/json", (None, None)),
+    ],
+)
+def test_an_error_is_found_in_any_format(
+    content: str, content_type: str, error: tuple[str | None, str | None]
+) -> None:
+    assert error_of(content.encode(), content_type) == error
 
 
 @given(st.text(max_size=400))

@@ -98,10 +98,12 @@ def test_the_documented_sample(line_end: str, bom: str, last: str) -> None:
         DOCUMENTED.replace(",", " , ").replace("\n", " \n\n ,,\n"),
         "\n".join(line for line in LINES if line),
         DOCUMENTED.replace("AAA010101AAA ,", '"AAA010101AAA ",'),
+        DOCUMENTED.replace(",", "\t"),
+        "sep=;\r\n" + DOCUMENTED.replace(",", ";"),
     ],
-    ids=["wide", "narrow", "quoted"],
+    ids=["wide", "narrow", "quoted", "tabs", "sep"],
 )
-def test_blanks_blank_lines_and_quotes_do_not_matter(text: str) -> None:
+def test_blanks_blank_lines_quotes_and_delimiters_do_not_matter(text: str) -> None:
     assert read(text) == read(DOCUMENTED)
 
 
