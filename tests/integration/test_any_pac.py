@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,9 +22,9 @@ from tests.support.pac_cases import (
     READS,
     RFC,
     SENT,
+    WRONG,
     Operation,
     calls,
-    error_attributes,
     every_operation,
     every_pac,
     every_read,
@@ -147,7 +148,8 @@ def test_documented_code_raises_with_the_message_of_the_pac(
         operation(url, 10)
     error = errors[0]
     assert status_code(error.problem_type.code) == meaning.status
-    assert error_attributes(error.problem_type) == (meaning.may_have_taken_effect, meaning.retry)
+    assert error.problem_type.may_have_taken_effect == meaning.may_have_taken_effect
+    assert error.problem_type.retryable == meaning.retry
     assert (error.pac, error.pac_code) == (operation.pac, code if operation.has_codes else None)
     assert error.pac_message == operation.messages[code]
     assert error.pac_message.rstrip(".") in error.detail
@@ -156,8 +158,11 @@ def test_documented_code_raises_with_the_message_of_the_pac(
 
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.meanings], ids=repr)
 def test_wrong_credentials_are_sent_once(operation: Operation, fake_pac: FakePac, url: str) -> None:
+    account = operation.account(url)
+    *_, password = account.credentials
+    wrong = replace(account, credentials={**account.credentials, password: WRONG})
     with expect_pac_error("pac-credentials-rejected") as errors:
-        operation.call(new_client(PAC_CASES[operation.pac].rejected_account(url)), Deadline(10))
+        operation.call(new_client(wrong), Deadline(10))
     assert errors[0].pac_code in (operation.meanings if operation.has_codes else {None})
     assert len(calls(fake_pac)) == 1
 

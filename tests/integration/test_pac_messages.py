@@ -103,26 +103,6 @@ def test_messages_and_codes_of_reachcore_are_free_of_credentials(
     assert_hidden(shared_stack, api_key)
 
 
-@pytest.mark.parametrize("place", ["summary", "movement"])
-def test_a_repeated_field_whose_name_is_a_credential_is_not_quoted(
-    shared_stack: FakeStack, place: str
-) -> None:
-    api_key = shared_stack.credentials.api_key
-    twice = f'"{api_key}": 1, "{api_key}": 2'
-    summary = (
-        '"TipoConsumo": "Postpago", "FechaActual": "2026-11-19T00:00:00", "Registrados": 1, '
-        '"Autorizados": 1, "GeneraronTimbre": 1, "Transacciones": 1'
-    )
-    movement = f'{summary}, "Detalle": [{{{twice}}}]'
-    reply = f"{{{summary}, {twice}}}" if place == "summary" else f"{{{movement}}}"
-    shared_stack.pacs.fault("saldos", "wrong-shape", reply=reply)
-
-    body = check_problem(read_balance(shared_stack), 502, "pac-protocol-error")
-
-    assert "a field appears twice" in body["detail"]
-    assert_hidden(shared_stack, api_key)
-
-
 HOSTILE_MESSAGE = (
     "=cmd|'/c calc'!A1\r\nSubject: hola\r\n\r\n<script>alert(1)</script> javascript:alert(1) "
     "\u202egpj.exe\u2066 ${jndi:ldap://x} %n%s\tfin " + "x" * 50_000

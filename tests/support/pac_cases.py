@@ -40,7 +40,7 @@ from timbres.domain.contract import Contract
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
-from timbres.errors import PacError, ProblemType
+from timbres.errors import PacError
 from timbres.pacs.base import CallLimits, PacClient
 from timbres.pacs.registry import PACS, create_client
 
@@ -87,19 +87,10 @@ def reachcore_account(endpoint: str, api_key: str = KEY) -> Account:
     return Account("acme-rc", PACS["reachcore"], "sandbox", {"api_key": api_key}, endpoint)
 
 
-def factible_account(
-    endpoint: str, *, live_wsdl: bool = False, password: str = PASSWORD
-) -> Account:
+def factible_account(endpoint: str, *, live_wsdl: bool = False) -> Account:
     """Return an account of the Solución Factible at this endpoint."""
-    credentials = {"username": USERNAME, "password": password}
-    return Account(
-        "acme-sf",
-        PACS["solucion-factible"],
-        "sandbox",
-        credentials,
-        endpoint,
-        live_wsdl=live_wsdl,
-    )
+    pac, credentials = PACS["solucion-factible"], {"username": USERNAME, "password": PASSWORD}
+    return Account("acme-sf", pac, "sandbox", credentials, endpoint, live_wsdl=live_wsdl)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,14 +130,13 @@ class Operation:
 
 @dataclass(frozen=True)
 class PacCase:
-    """A PAC: its fake, a valid account, an account with wrong credentials, and its operations.
+    """A PAC: its fake, a valid account, and its operations.
 
     ``read_issuer`` reads the data of one issuer.
     """
 
     fake_pac: Callable[[], FakePac]
     account: Callable[[str], Account]
-    rejected_account: Callable[[str], Account]
     operations: tuple[Operation, ...]
     read_issuer: Callable[[PacClient, Rfc, Deadline], Any]
 
@@ -221,44 +211,35 @@ _LIBRE_MEANINGS = {
 }
 
 
-def libre_account(endpoint: str, token: str = KEY) -> Account:
+def libre_account(endpoint: str) -> Account:
     """Return an account of the Libre at this endpoint."""
-    credentials = {"user": USERNAME, "token": token}
+    credentials = {"user": USERNAME, "token": KEY}
     return Account("acme-libre", libre.PAC, "sandbox", credentials, endpoint)
 
 
-LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
-    Operation(
-        libre.PAC.name,
-        operation,
-        libre_account,
-        do,
-        _LIBRE_MEANINGS,
-        TEXTS,
-        64 * 1024,
-        contracts=contracts,
-        has_codes=False,
-        name=name,
-    )
-    for operation, name, do, contracts in (
-        ("stamps", "", COUNT.call, False),
-        ("stamps", "trace", TRACE.call, False),
-        ("contracts", "", CONTRACT.call, True),
-    )
+LIBRE_STAMPS = Operation(
+    libre.PAC.name,
+    "stamps",
+    libre_account,
+    COUNT.call,
+    _LIBRE_MEANINGS,
+    TEXTS,
+    64 * 1024,
+    has_codes=False,
 )
+LIBRE_TRACE = replace(LIBRE_STAMPS, call=TRACE.call, name="trace")
+LIBRE_CONTRACT = replace(LIBRE_STAMPS, operation="contracts", call=CONTRACT.call, contracts=True)
 
 PAC_CASES = {
     libre.PAC.name: PacCase(
         fake_pac=lambda: LibreFake(USERNAME, KEY),
         account=libre_account,
-        rejected_account=partial(libre_account, token=WRONG),
         operations=(LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT),
         read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
     ),
     _RC: PacCase(
         fake_pac=lambda: reachcore.FakeReachcore(fake_state().reachcore),
         account=reachcore_account,
-        rejected_account=partial(reachcore_account, api_key=WRONG),
         operations=(BALANCE, CSV, PDF),
         read_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
     ),
@@ -267,7 +248,6 @@ PAC_CASES = {
             fake_state().solucion_factible, wsdl=WSDL
         ),
         account=factible_account,
-        rejected_account=partial(factible_account, password=WRONG),
         operations=(COUNT, TRACE, ACCOUNT_COUNT, CONTRACT, LIVE_WSDL),
         read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
     ),
@@ -277,7 +257,6 @@ READS = tuple(operation for operation in OPERATIONS if not operation.contracts)
 CONTRACTS = tuple(operation for operation in OPERATIONS if operation.contracts)
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=repr)
 every_read = pytest.mark.parametrize("operation", READS, ids=repr)
-every_contract = pytest.mark.parametrize("operation", CONTRACTS, ids=repr)
 every_pac = pytest.mark.parametrize("pac", PAC_CASES)
 
 
@@ -306,8 +285,3 @@ def expect_pac_error(*codes: str) -> Iterator[list[PacError]]:
     assert not any(credential in text for credential in CREDENTIALS)
     assert error.__suppress_context__ or error.__context__ is None
     assert error.__cause__ is None or not any(c in repr(error.__cause__) for c in CREDENTIALS)
-
-
-def error_attributes(problem_type: ProblemType) -> tuple[bool, bool]:
-    """Return (may have taken effect, retryable)."""
-    return problem_type.may_have_taken_effect, problem_type.retryable

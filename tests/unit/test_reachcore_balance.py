@@ -254,6 +254,14 @@ def test_the_error_names_an_invalid_field(name: str, content: str) -> None:
     expect_rejection(content, name)
 
 
+def test_a_repeated_field_is_not_quoted_if_its_name_may_be_a_credential() -> None:
+    for content in (
+        twice(RESPONSE | {"llave": 1}, "llave"),
+        balance_json().replace(json.dumps(MOVEMENT), twice(MOVEMENT | {"llave": 1}, "llave")),
+    ):
+        expect_rejection(content, "a field appears twice")
+
+
 NUMBERS = [
     "NaN", "-NaN", "Infinity", "-Infinity", "1E400", "-1E400", "1e-2", "1.1", "01", "+1", "1.",
     ".5", "0x10", "1_000", "1,5", "--1", "-", "9" * 19, "9" * 4_301, "-" + "9" * 10_000,
