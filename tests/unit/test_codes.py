@@ -15,10 +15,10 @@ from tests.support.documented_codes import (
     documented,
 )
 
-from timbres.errors import PacError, ProblemType
+from timbres.errors import ProblemType
 from timbres.handlers.problem_details import status_code
 from timbres.pacs import errors as codes
-from timbres.pacs.errors import ErrorTable, error_from_code, protocol_error, sanitize_message
+from timbres.pacs.errors import ErrorTable, error_from_code, sanitize_message
 from timbres.pacs.reachcore import error_codes as reachcore
 from timbres.pacs.reading import error_of
 from timbres.pacs.solucion_factible import error_codes as solucion_factible
@@ -159,10 +159,3 @@ def test_any_code_and_message_make_a_printable_detail(
     error = error_from_code("pac", table, code, message)
     assert error.detail.isprintable()
     assert (error.pac_code or "").isprintable()
-
-
-def test_a_protocol_error_names_the_problem() -> None:
-    error: PacError = protocol_error("reachcore", "Detalle is missing or is not a list")
-    assert meaning_of(error.problem_type) == PROTOCOL_ERROR
-    assert (error.pac, error.pac_code, error.pac_message) == ("reachcore", None, None)
-    assert "Detalle is missing or is not a list" in error.detail
