@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import zlib
@@ -63,7 +64,8 @@ combined = settings(
     st.sampled_from(["text/xml", "text/html", "text/plain", "application/json", "x"]),
     st.sampled_from([SOAP_11, SOAP_12]),
     st.sampled_from(["", '<?xml version="1.0"?>', "declared"]),
-    st.booleans(),
+    st.sampled_from(["", "binary", "base64"]),
+    st.sampled_from(['multipart/related; boundary="b.1"', "text/xml"]),
     st.booleans(),
 )
 def test_a_count_in_any_wrapping(
@@ -75,7 +77,8 @@ def test_a_count_in_any_wrapping(
     media_type: str,
     soap: str,
     declaration: str,
-    in_parts: bool,
+    part_encoding: str,
+    multipart_type: str,
     in_bytes: bool,
 ) -> None:
     name, pack = encoding
@@ -83,12 +86,12 @@ def test_a_count_in_any_wrapping(
         declaration = f"<?xml version='1.0' encoding='{charset[0].removesuffix('-sig')}'?>"
     content = (before + declaration + count(soap=soap)).encode(charset[0])
     media_type += charset[1]
-    if in_parts:
-        head = f"--b.1\r\nContent-Type: {media_type}\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-        content = head.encode() + content + b"\r\n--b.1--\r\n"
-        media_type = 'multipart/related; boundary="b.1"'
-    if in_parts and charset[0].startswith("utf-16"):
-        return  # A part in UTF-16 is not MTOM.
+    if part_encoding and not charset[0].startswith("utf-16"):  # That would not be MTOM.
+        if part_encoding == "base64":
+            content = base64.encodebytes(content)
+        head = f"Content-Type: {media_type}\r\nContent-Transfer-Encoding: {part_encoding}\r\n\r\n"
+        content = b"--b.1\r\n" + head.encode() + content + b"\r\n--b.1--\r\n"
+        media_type = multipart_type
     pac_server.serve_app(
         respond_with(pack(content), media_type, in_bytes=in_bytes, Content_Encoding=name)
     )

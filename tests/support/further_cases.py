@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import zlib
 from collections.abc import Mapping
@@ -104,19 +103,6 @@ def count(**options: Any) -> str:
     return reply("getTimbres", options.pop("fields", COUNTS), **options)
 
 
-def multipart(content: str, content_type: str, encoding: str) -> bytes:
-    """Return a multipart response with two parts, of which the first is the content."""
-    payload = content.encode()
-    if encoding == "base64":
-        payload = base64.encodebytes(payload)
-    body = (
-        f"--uuid:1\r\nContent-Type: application/xop+xml; charset=UTF-8\r\n"
-        f"Content-Transfer-Encoding: {encoding}\r\nContent-ID: <1>\r\n\r\n"
-    ).encode()
-    body += payload + b"\r\n--uuid:1\r\nContent-Type: text/plain\r\n\r\nx\r\n--uuid:1--\r\n"
-    return http(body, content_type)
-
-
 def raw_deflate(content: bytes) -> bytes:
     """Return content in deflate's format without zlib's header."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -198,9 +184,6 @@ _STAMPS: dict[str, tuple[bytes, dict[str, Any]]] = {
     ),
     "other-namespace": (http(count(service="http://otra.example"), XML), COUNTED),
     "without-prefixes": (http(count().replace("x:", ""), XML), COUNTED),
-    "mtom-base64": (
-        multipart(count(), 'multipart/related; boundary="uuid:1"', "base64"), COUNTED),
-    "multipart-as-xml": (multipart(count(), "text/xml", "binary"), COUNTED),
     "names-in-another-case": (http(count(fields=COUNTS.replace("contr", "Contr")), XML), COUNTED),
     "addressing": (
         http(count(head='<e:Header><a:Action xmlns:a="http://www.w3.org/2005/08/addressing" '

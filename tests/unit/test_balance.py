@@ -16,7 +16,6 @@ from timbres.domain.balance import (
     Movement,
     Summary,
     Totals,
-    is_consistent,
     is_consumption,
     sum_movements,
 )
@@ -177,24 +176,6 @@ def test_any_other_value_is_not_a_number(value: object) -> None:
         return
     assert number == float(str(value))
     assert type(number) is int
-
-
-@pytest.mark.parametrize(
-    ("transactions", "of_account", "of_issuer"),
-    [
-        (2, True, True),
-        (1, False, False),
-        (0, False, False),
-        # May be the account's total.
-        (171, False, None),
-        (None, None, None),
-    ],
-)
-def test_a_total_is_compared_with_two_consumed_stamps(
-    transactions: int | None, of_account: bool | None, of_issuer: bool | None
-) -> None:
-    assert is_consistent(transactions, 2) is of_account
-    assert is_consistent(transactions, 2, one_issuer=True) is of_issuer
 
 
 @pytest.mark.parametrize(
