@@ -37,7 +37,6 @@ from tests.support.fault_injection import (
 )
 from tests.support.reliability_document import WRITES, Row, agree, headings, read
 
-import timbres.pacs.solucion_factible.client
 from timbres.domain.download_token import download_token_hash
 
 ISSUERS = [RFC, RFC_N, "AAA010101AAA"]
@@ -457,14 +456,6 @@ def late(operation: str) -> Fault:
     return fault
 
 
-def slow_contract(scene: Scenario) -> None:
-    """Let the PAC create the contract, but respond after the read timeout."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(timbres.pacs.solucion_factible.client, "CONTRACT_READ_SECONDS", 0.2)
-    scene.stack.pacs.fault("agregarContrato", "slow", seconds=0.3)
-    scene.undo += [patch.undo, lambda: time.sleep(0.2)]
-
-
 def after_call(operation: str, number: int, step: Step) -> Fault:
     """Run a step after AWS has responded to the ``number``-th call of an operation.
 
@@ -621,10 +612,9 @@ sent = partial(pac, "agregarContrato", times=1)
 CONTRACT_FAULTS: dict[str, list[Fault]] = {
     # Refuse connections once the contract is marked as sent.
     AWAY: [after_call("TransactWriteItems", 2, unreachable)],
-    "creates the contract, and its response is cut, late or invalid": [
+    "creates the contract, and its response is cut or invalid": [
         sent("cut-after"),
         sent("truncated"),
-        slow_contract,
         sent("html-200", processed=True),
         sent("code", code="501", processed=True),
     ],

@@ -116,3 +116,12 @@ def test_a_deadline_too_short_to_start(stack: FakeStack, account: str) -> None:
     check_problem(response, 503, "out-of-time")
     assert response.headers["retry-after"] == "5"
     assert stack.pacs.calls() == []
+
+
+@pytest.mark.parametrize(("account", "operation"), [(RC, "saldos"), (SF, "getTimbres")])
+def test_a_pac_that_does_not_respond_in_time(
+    stack: FakeStack, account: str, operation: str
+) -> None:
+    stack.pacs.fault(operation, "slow", seconds=1, times=-1)
+
+    check_problem(read(stack, account, seconds=3.6), 504, "pac-timeout")
