@@ -72,13 +72,6 @@ def test_normalized_fields_and_negative_counts_are_logged(
     ]
 
 
-def test_after_an_interim_response_the_connection_is_not_used_again(stack: FakeStack) -> None:
-    stack.pacs.fault("saldos", "canned", case="rc-103-early-hints", times=1)
-    check_problem(read(stack, RC), 502, "pac-protocol-error")
-
-    assert read(stack, RC).body["transactions"] != 3
-
-
 def test_a_read_waits_as_long_as_the_pac_asks(stack: FakeStack, tmp_path: Path) -> None:
     busy = Case("busy", http("", status=429, Retry_After="7"), {})
     inject(stack, "saldos", busy, tmp_path, times=1)
