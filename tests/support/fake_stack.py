@@ -48,7 +48,6 @@ from tests.support.events import (
 from tests.support.moto_stack import MotoStack
 from tests.support.pac_servers import PacServer
 from tests.support.template import AWS_ACCOUNT, REGION, WSDL, route, routes, template
-from timbres.aws import clients
 from timbres.domain.issuer import Issuer
 from timbres.handlers.invocation import logger
 
@@ -530,7 +529,7 @@ def running_fake_stack(servers: PacServers) -> Iterator[FakeStack]:
         }.items():
             stack.enter_context(patch(target, value))
         stack.enter_context(mock_aws())
-        stack.enter_context(patch.object(clients, "_session", _functions_session))
+        stack.enter_context(patch.object(boto3, "DEFAULT_SESSION", _functions_session()))
         stack.enter_context(moto_patches.patched(published, sends))
         fake_stack = _new_stack(servers, logs, clock, fake_time)
         fake_stack.published, fake_stack.sends = published, sends
