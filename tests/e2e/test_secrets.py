@@ -24,7 +24,7 @@ from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.fakes import WSDL
 
-from tests.support.api_calls import last_month
+from tests.support.api_calls import create_contract, eventually, generate_report, last_month
 from tests.support.credential_search import Search
 
 RC, SF = "escaped-rc", "escaped-sf"
@@ -34,6 +34,15 @@ RFC = bulk_rfc(0)
 def new_credential(marks='ñ&<"/+ %'):
     """Return a new credential that every encoding writes in another way throughout."""
     return "".join(mark + secrets.token_hex(2) for mark in marks)
+
+
+@pytest.fixture
+def mailed_report(stack):
+    """A contract and a report, so that their functions write, and a mail with a link to the report."""
+    read_mails, mails = stack.mailbox("secrets"), list[str]()
+    assert create_contract(stack, "AAA010101AAA", 1, "secrets").status_code == 201
+    generate_report(stack, "acme-rc", "consumption", "csv")
+    eventually(lambda: mails.extend(read_mails()) or "/d/" in "\n".join(mails))
 
 
 @pytest.fixture
@@ -54,6 +63,7 @@ def pacs(stack):
         yield {RC: (reachcore, [key]), SF: (factible, [user, password])}
 
 
+@pytest.mark.usefixtures("mailed_report")
 def test_no_output_of_the_session_contains_a_credential(stack, pacs, recorder):
     # The PAC's messages repeat the credentials. The last code rejects them.
     stamps = ("stamps", {"rfc": RFC}, "getTimbres")

@@ -115,6 +115,15 @@ def test_an_alarm_is_valid_and_notifies_the_topic(name: str) -> None:
     assert days <= (7 if seconds >= 3600 else 1)
 
 
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_that_starts_active_reports_its_end(name: str) -> None:
+    # Its first mail may be sent before the subscription is confirmed, and is not repeated.
+    breaching = ALARMS[name]["TreatMissingData"] == "breaching"
+    first_hour = RUNBOOK.partition("\n## First hour\n")[2].partition("\n## ")[0]
+    assert ALARMS[name].get("OKActions") == ([{"Ref": "AlarmsTopic"}] if breaching else None)
+    assert (f"`{name}`" in first_hour) == breaching
+
+
 def test_dashboard_and_runbook_include_each_alarm() -> None:
     (alarms,) = (w["properties"]["alarms"] for w in WIDGETS if w["type"] == "alarm")
     assert sorted(alarms) == sorted(f"${{{name}.Arn}}" for name in ALARMS)

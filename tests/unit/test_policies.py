@@ -122,18 +122,16 @@ def test_every_topic_has_a_policy_and_every_kind_of_policy_is_checked():
     kinds = {resource["Type"].rpartition("::")[2] for resource in template().resources.values()}
     assert sorted(topics) == sorted(of_type("AWS::SNS::Topic"))
     assert {kind for kind in kinds if kind.endswith("Policy")} == {
-        # Policy is that of the optional key: tests/unit/test_template_deployment.py.
+        # Policy is that of the optional key: tests/unit/test_template.py.
         *("ManagedPolicy", "Policy", "BucketPolicy", "TopicPolicy", "QueuePolicy")
     }
 
 
-def test_queues_are_encrypted_and_reports_are_not_public_and_need_tls():
-    assert all(
-        queue["SqsManagedSseEnabled"] is True for queue in of_type("AWS::SQS::Queue").values()
-    )
-    (bucket,) = of_type("AWS::S3::Bucket").values()
-    settings = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
-    assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(settings, True)
+def test_queues_are_encrypted_and_reports_and_the_domain_need_tls():
+    # Checkov compares the settings for public access.
+    queues, domains = of_type("AWS::SQS::Queue"), of_type("AWS::ApiGateway::DomainName")
+    assert {queue["SqsManagedSseEnabled"] for queue in queues.values()} == {True}
+    assert {domain["SecurityPolicy"] for domain in domains.values()} == {"TLS_1_2"}
     (policy,) = of_type("AWS::S3::BucketPolicy").values()
     (statement,) = policy["PolicyDocument"]["Statement"]
     objects = [{"Fn::GetAtt": ["ReportsBucket", "Arn"]}, {"Fn::Sub": "${ReportsBucket.Arn}/*"}]
