@@ -40,14 +40,19 @@ def list_old_tables(client: ClientFactory, stack_name: str) -> list[str]:
     return [name for name in RENAMED if name in ids]
 
 
-def main(arguments: list[str]) -> int:
-    """Return 1, and print what to do, if the stage's stack has tables under old logical IDs."""
+def main(arguments: list[str], client: ClientFactory | None = None) -> int:
+    """Return 1, and print what to do, if the stage's stack has tables under old logical IDs.
+
+    ``client`` is by default that of the stage's session.
+    """
     stage = read_stage(ROOT / "samconfig.toml", arguments[0])
-    session = create_session(stage)
-    if session is None:
-        print("No region is set. Set it in samconfig.toml or in AWS_REGION.", file=sys.stderr)
-        return 1
-    names = list_old_tables(client_factory(session), stage.stack_name)
+    if client is None:
+        session = create_session(stage)
+        if session is None:
+            print("No region is set. Set it in samconfig.toml or in AWS_REGION.", file=sys.stderr)
+            return 1
+        client = client_factory(session)
+    names = list_old_tables(client, stage.stack_name)
     if not names:
         return 0
     print(

@@ -16,13 +16,8 @@ from tests.support.api_calls import (
 
 
 @pytest.mark.usefixtures("libre_account")
-def test_the_demo_runs_from_end_to_end_with_every_pac(
-    environment, recorder, capsys, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(demo, "OUT", tmp_path)
-    monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
-
-    demo.run(environment, demo.Shell(shell_variables(environment)))
+def test_the_demo_runs_from_end_to_end_with_every_pac(environment, recorder, capsys, tmp_path):
+    demo.run(environment, demo.Shell(shell_variables(environment)), tmp_path)
 
     recorder.output.append(output := capsys.readouterr().out)
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -38,7 +38,7 @@ def new_credential(marks='ñ&<"/+ %'):
 
 @pytest.fixture
 def mailed_report(stack):
-    """A contract and a report, so that their functions write, and a mail with a link to the report."""
+    """A contract, a report, and the mail with its link, so that all functions have written."""
     read_mails, mails = stack.mailbox("secrets"), list[str]()
     assert create_contract(stack, "AAA010101AAA", 1, "secrets").status_code == 201
     generate_report(stack, "acme-rc", "consumption", "csv")

@@ -10,9 +10,12 @@ import sys
 import pytest
 from tests.support.template import ROOT
 from tools import check_layers
+from tools.check_layers import LAMBDA, Runtime
 
 RUNTIME, SOURCE = "is not for the deployment runtime, cpython-313", "is checked against its source"
 LIBRARY = "ijson.libs/libyajl-bc332733.so.2.1.1"
+# The Python of the tests.
+RUNNING = Runtime(importlib.util.MAGIC_NUMBER, sys.implementation.cache_tag)
 CACHED = "__pycache__/typing_extensions.cpython-313.pyc"
 
 
@@ -21,7 +24,7 @@ def write(path, content=b""):
     path.write_bytes(content)
 
 
-def bytecode(magic=check_layers.MAGIC, flags=0b01):
+def bytecode(magic=LAMBDA.magic, flags=0b01):
     return magic + flags.to_bytes(4, "little") + bytes(8) + b"code"
 
 
@@ -54,7 +57,7 @@ def problems(build, **options):
         ("timbres/new.py", b"", "has no bytecode, __pycache__/new.cpython-313.pyc"),
         (CACHED, bytecode(magic=b"\xcb\r\r\n"), RUNTIME),
         (CACHED, b"", RUNTIME),
-        (CACHED, check_layers.MAGIC, f"{SOURCE}, which a zip invalidates"),
+        (CACHED, LAMBDA.magic, f"{SOURCE}, which a zip invalidates"),
         (CACHED, bytecode(flags=0), f"{SOURCE}, which a zip invalidates"),
         ("lxml/etree.so", library(62), "is not for Lambda's processor, aarch64"),
         (LIBRARY, library(62), "is not for Lambda's processor, aarch64"),
@@ -86,14 +89,11 @@ def test_the_command_prints_the_sizes_and_fails_with_every_problem(build, capsys
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="only Python 3.13 knows its own")
 def test_the_bytecode_of_the_deployment_runtime_is_known():
-    assert importlib.util.MAGIC_NUMBER == check_layers.MAGIC
-    assert sys.implementation.cache_tag == check_layers.CACHE_TAG
+    assert RUNNING == LAMBDA
 
 
 @pytest.mark.parametrize("folder", ["timbres", "reports"])
-def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, monkeypatch, folder):
-    monkeypatch.setattr(check_layers, "MAGIC", importlib.util.MAGIC_NUMBER)
-    monkeypatch.setattr(check_layers, "CACHE_TAG", sys.implementation.cache_tag)
+def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, folder):
     # In place of what pip downloads.
     downloaded, layer = tmp_path / "downloaded", tmp_path / "built" / "Layer"
     for path in ("client.py", "client.pyi", "tests/test_client.py"):
@@ -111,7 +111,7 @@ def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, monkeypatch, folder
         capture_output=True,
     )
 
-    assert problems(layer.parent) == []
+    assert problems(layer.parent, runtime=RUNNING) == []
     assert not [*layer.rglob("RECORD"), *layer.rglob("bin")]
     (package,) = (path.parent.name for path in (ROOT / "layers" / folder).glob("*/__init__.py"))
     cached = importlib.util.cache_from_source(str(layer / "python" / package / "__init__.py"))
