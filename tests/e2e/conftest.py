@@ -17,8 +17,8 @@ from tests.support.libre.fake import LibreFake
 from tests.support.output_recorder import OutputRecorder, recording
 
 _HERE = Path(__file__).parent
-# These wait for the daily run, and search the output of all others.
-_LAST = [_HERE / name for name in ("test_daily_run.py", "test_secrets.py")]
+# These wait for the daily run, and the last one searches the output of all others.
+_LAST = [_HERE / f"test_{name}.py" for name in ("client", "daily_run", "secrets")]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -28,7 +28,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts the modules that need the others' results last."""
+    """Sorts the modules that wait for the daily run last."""
     items.sort(key=lambda item: _LAST.index(item.path) + 1 if item.path in _LAST else 0)
 
 

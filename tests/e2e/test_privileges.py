@@ -139,8 +139,15 @@ def test_the_table_lists_every_route(stack):
         for resource in page["items"]
         for method in resource.get("resourceMethods", ())
     }
-    # All other routes: the response is 404 for everybody.
     assert routes - {"ANY /{proxy+}"} == ROUTES.keys()
+
+
+@pytest.mark.parametrize("identity", ["reader", None])
+def test_a_route_that_does_not_exist(stack, identity):
+    for route in ("GET /contracts", "DELETE /accounts", "POST /d"):
+        response = stack.call(identity, *route.split())
+
+        assert (response.status_code, response.json()["code"]) == (404, "route-not-found")
 
 
 @pytest.mark.parametrize("caller", [*sorted(READ), *ERROR_CODES])

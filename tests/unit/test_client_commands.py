@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from typing import Any
 
 import pytest
 import responses
 import typer
+from local.emulator_process import ROOT
 from typer.testing import CliRunner
 
 from timbres_client.cli import app
@@ -75,6 +78,38 @@ def test_a_table_for_people_and_json_for_pipes(http):
     assert row.split() == [RFC, "12,340", "14.3", "52.4", "low", "2026-11-21"]
     assert (len(rows), "--all" in table.stderr) == (19, True)
     assert json.loads(text.stdout) == [ISSUER] * 21
+
+
+@pytest.fixture
+def documented(http):
+    """Let every route respond to GET with its example of docs/openapi.json."""
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    for path, methods in document["paths"].items():
+        pattern = re.sub(r"\{\w+\}", "[^/?]+", API + path) + r"(\?.*)?$"
+        content = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        if "application/json" in content:
+            http.get(re.compile(pattern), json=content["application/json"]["example"])
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("accounts --json", '"acme-sf"'),
+        ("balance acme-rc", "stamps (as of 20"),
+        (f"stamps acme-sf '{RFC}'", "available"),
+        ("stamps acme-sf --account", "available"),
+        (f"history acme-sf '{RFC}'", "Since the day before"),
+        ("issuers list acme-sf", "RFC"),
+        ("contracts acme-sf", "confirmed"),
+        ("runs", "Exhausted"),
+        ("runs run-1", "counted"),
+        ("runs --failures", "Reason"),
+    ],
+)
+def test_a_reading_command_shows_the_documented_response(documented, command, expected):
+    result = run(*shlex.split(command))
+
+    assert (result.exit_code, expected in result.stdout) == (0, True), result.output
 
 
 @pytest.mark.parametrize(

@@ -242,10 +242,12 @@ def test_a_message_outlives_the_run_and_a_start_does_not():
     assert retry["MaximumEventAgeInSeconds"] + run["Timeout"] < seconds
 
 
-def test_the_webhook_gets_every_event_and_its_key_is_no_parameter():
-    # CloudFormation shows parameters.
+def test_the_webhook_gets_every_event_and_needs_a_key_which_is_no_parameter():
+    # The local AWS has no webhooks. CloudFormation shows parameters.
+    (assertion,) = template().text["Rules"]["WebhookHasKey"]["Assertions"]
     key = RESOURCES["WebhookConnection"]["Properties"]["AuthParameters"]["ApiKeyAuthParameters"]
     assert RESOURCES["WebhookRule"]["Properties"]["EventPattern"] == {"source": ["timbres"]}
+    assert names_in(assertion["Assert"]) == {"WebhookKeySecret"}
     assert key["ApiKeyValue"] == {"Fn::Sub": "{{resolve:secretsmanager:${WebhookKeySecret}}}"}
 
 
