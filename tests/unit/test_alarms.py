@@ -16,9 +16,9 @@ from tests.support.monitored_metrics import (
     on_the_dashboard,
     statistics_of,
 )
-from tests.support.template import ROOT, template
+from tests.support.template import ROOT, of_type, template
 
-FUNCTIONS = dict(template().of_type("AWS::Serverless::Function"))
+FUNCTIONS = of_type("AWS::Serverless::Function")
 TRIGGERS = template().triggers()
 QUEUES_WITH_WORKER = {t.properties["Queue"]["Fn::GetAtt"][0] for t in TRIGGERS if t.kind == "SQS"}
 MONITORED = {metric for alarm in ALARMS.values() for metric in metrics_of(alarm)}
@@ -45,13 +45,13 @@ def expected_metrics() -> dict[str, Metric]:
             ("${AWS::StackName}-downloads", "d"),
         )
     ]
-    assert len(list(template().of_type("AWS::Serverless::Api"))) == len(rows)
+    assert len(of_type("AWS::Serverless::Api")) == len(rows)
     rows += [
         ("AWS/Lambda", name, {"FunctionName": f"${{{function}}}"})
         for function in FUNCTIONS
         for name in ("Errors", "Throttles", "Duration")
     ]
-    for queue, _ in template().of_type("AWS::SQS::Queue"):
+    for queue in of_type("AWS::SQS::Queue"):
         # A queue without a worker is a dead letter queue.
         age = queue in QUEUES_WITH_WORKER
         name = "ApproximateAgeOfOldestMessage" if age else "ApproximateNumberOfMessagesVisible"
