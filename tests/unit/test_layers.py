@@ -1,11 +1,13 @@
-"""Problems of built layers are reported before a deployment."""
+"""Problems of built layers are reported; the shared layer has the AWS SDK of the tests."""
 
 from __future__ import annotations
 
 import importlib.util
 import marshal
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from tests.support.template import ROOT
@@ -118,3 +120,25 @@ def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, folder):
     with open(cached, "rb") as file:
         code = marshal.loads(file.read()[16:])
     assert code.co_filename == f"/opt/python/{package}/__init__.py"
+
+
+SHARED = ROOT / "layers" / "timbres"
+
+
+@pytest.mark.parametrize("package", ["boto3", "botocore", "s3transfer", "urllib3", "jmespath"])
+def test_the_layer_has_the_version_that_the_tests_run_with(package):
+    locked = (SHARED / "requirements.txt").read_text("utf-8")
+    assert re.findall(rf"^{package}==(\S+)", locked, re.MULTILINE) == [version(package)]
+
+
+def test_the_layer_keeps_the_model_of_every_service_that_is_called():
+    recipe = (SHARED / "Makefile").read_text("utf-8")
+    (kept,) = re.findall(r"^SERVICES = (\S+)$", recipe, re.MULTILINE)
+    called = {
+        name
+        for folder in (SHARED / "timbres", ROOT / "layers" / "reports", ROOT / "functions")
+        for path in folder.rglob("*.py")
+        for name in re.findall(r"\bclient\(\"(\w+)\"\)", path.read_text("utf-8"))
+    }
+    # STS issues the credentials of a role where there are none in the environment.
+    assert {*kept.split("|")} == called | {"sts"}
