@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from local.emulator_process import ROOT
 from local.start import shell_variables, write_env_file
 
 from tests.support.api_calls import (
-    contracts_at_pac,
     create_contract,
     eventually,
     generate_report,
@@ -25,7 +22,6 @@ from tests.support.api_calls import (
     reconcile,
 )
 
-Timbres = Callable[..., tuple[int, str]]
 # The commands of the table of docs/client.md.
 TASKS = re.findall(
     r"\| `(timbres [^`]+)` \| \d+ \|$", (ROOT / "docs" / "client.md").read_text(), re.MULTILINE
@@ -93,21 +89,6 @@ def test_each_task_of_the_table_is_one_command(environment, timbres):
     assert timbres("timbres account remove norte-sf --yes")[0] == 0
     path = f"/accounts/acme-sf/contracts/{contract_id}"
     assert stack.call("reader", "GET", path).json()["status"] == "confirmed"
-
-
-def test_a_lost_connection_during_a_contract_creates_it_once(environment, timbres):
-    rfc = "CLI010203AB2"
-    contract = f"timbres contract acme-sf {rfc} 7 --key cli-2 --yes"
-    assert create_contract(environment.stack, rfc, 30, "before-cli-2").status_code == 201
-    put_fault(environment, "solucion-factible", operation="agregarContrato", fault="cut-after")
-
-    assert timbres(f"{contract} --wait 0")[0] == 8
-    code, output = timbres("timbres contracts --key cli-2 --json")
-    reconcile(environment, json.loads(output)[0]["id"], "confirmed", minutes=2)
-
-    code, output = timbres(contract)
-    assert (code, "confirmed" in output) == (0, True)
-    assert contracts_at_pac(environment, rfc) == [30, 7]
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,15 @@ def test_a_contract_shows_its_effect_and_asks(http, answer, exit_code, sent):
     assert ("confirmed" in result.stdout) == sent == (http.calls[-1].request.method == "POST")
 
 
+def test_a_contract_that_is_not_decided_has_its_own_exit_code(http):
+    open_contract = CREATED | {"status": "unknown"}
+    http.post(f"{API}/accounts/acme-sf/contracts", json=open_contract, status=202)
+
+    result = run("contract", "acme-sf", RFC, "500", "--key", "k", "--yes", "--wait", "0")
+
+    assert (result.exit_code, "same key" in result.stderr) == (8, True)
+
+
 def test_curl_prints_the_request_without_a_secret_and_sends_nothing(http):
     result = run("contract", "acme-sf", RFC, "5", "--key", "k", "--curl")
 
