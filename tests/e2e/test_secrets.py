@@ -106,7 +106,7 @@ def test_no_output_of_the_session_contains_a_credential(stack, pacs, recorder):
     logs = {place.rpartition("/")[2] for place, text in stored if "RequestId" in text}
     assert logs >= {f"timbres-{name}" for name in (*functions, "run", "run-worker")}
     assert {kind for kind, size in sizes.items() if size > 100} >= {
-        *("response", "mails", "output", "log", "table", "object", "schedule"),
+        *("response", "mails", "log", "table", "object", "schedule"),
         *("lambda", "cloudformation", "secretsmanager"),
     }
     # A download token is only in its mail; its hash is stored.
