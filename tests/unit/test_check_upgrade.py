@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -24,7 +25,8 @@ def cloudformation():
 
 
 def check(cloudformation):
-    return main(["prod"], lambda _: cloudformation.client)
+    session = SimpleNamespace(client=lambda _service, config: cloudformation.client)
+    return main(["prod"], lambda _: session)
 
 
 @pytest.mark.parametrize(
