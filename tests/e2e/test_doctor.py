@@ -22,15 +22,19 @@ SOAP_ACTION = "SOAPAction is urn:nuevoContrato, not urn:agregarContrato"
 
 
 @pytest.fixture
-def run_doctor(stack, recorder):
+def run_doctor(stack, recorder, tmp_path):
     """Return a function that runs the doctor with options.
 
     It returns the exit status, and the last level and all texts about each subject.
     """
+    # This machine may have no Python 3.13.
+    python = tmp_path / "python3.13"
+    python.write_text("#!/bin/sh\necho Python 3.13.0\n")
+    python.chmod(0o755)
 
-    def run(*options, keys=stack.keys["admin"], path=""):
+    def run(*options, keys=stack.keys["admin"]):
         variables = {
-            "PATH": path + os.environ["PATH"],
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
             "HOME": "/nonexistent",
             "PYTHONPATH": str(ROOT / "layers" / "timbres"),
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -82,14 +86,8 @@ def pac(stack, tmp_path):
         delete_account(stack, name)
 
 
-def test_a_working_stack_passes_all_checks(run_doctor, tmp_path):
-    # This machine may have no Python 3.13.
-    python = tmp_path / "python3.13"
-    python.write_text("#!/bin/sh\necho Python 3.13.0\n")
-    python.chmod(0o755)
-    options = ("--ask-pacs", "--account=acme-rc", "--account=acme-sf")
-
-    status, results = run_doctor(*options, path=f"{tmp_path}:")
+def test_a_working_stack_passes_all_checks(run_doctor):
+    status, results = run_doctor("--ask-pacs", "--account=acme-rc", "--account=acme-sf")
 
     assert status == 0
     check(
