@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-from typing import Any
 
 import pytest
 import requests
 from local.emulator_process import ROOT
-from local.start import shell_variables, write_env_file
 
 from tests.support.api_calls import (
     create_contract,
     eventually,
     generate_report,
-    install_timbres,
     last_month,
     put_fault,
     reconcile,
@@ -29,17 +24,11 @@ TASKS = re.findall(
 
 
 @pytest.fixture
-def timbres(environment, tmp_path):
-    """Runs a command of a shell as a user does, next to `make up`; returns exit code and output."""
-    write_env_file(tmp_path / ".local" / "env", shell_variables(environment))
-    install_timbres(tmp_path / "bin")
+def timbres(run_shell):
+    """Runs a command; returns its exit code and its output."""
 
     def run(command, text="", **variables):
-        path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-        env = {"PATH": path, "PYTHONPATH": str(ROOT / "client"), "LC_ALL": "C.UTF-8"} | variables
-        options: Any = {"cwd": tmp_path, "env": env | {"COLUMNS": "80"}, "input": text}
-        options |= {"capture_output": True, "text": True, "timeout": 120}
-        process = subprocess.run(["sh", "-c", command], check=False, **options)
+        process = run_shell(command, text, **variables)
         return process.returncode, process.stdout + process.stderr
 
     return run
