@@ -248,6 +248,6 @@ MUTATIONS = (
         "yield report", "tests/unit/test_monthly_reports.py"),
     run("contradictory responses are accepted", BALANCE,
         "return transactions == consumed",
-        "return True", "tests/integration/test_contradictions.py"),
+        "return True", "tests/integration/test_unusual_movements.py"),
 )
 # fmt: on
