@@ -97,7 +97,7 @@ class Shell:
         headers = self._curl(f"{command} {shlex.quote(str(temporary))} {shlex.quote(link)}")
         (name,) = re.findall(r'filename="([^"/]+)"', headers)
         temporary.rename(folder / name)
-        print(f"$ {command} {(folder / name).relative_to(ROOT)} {link}")
+        print(f"$ {command} {folder.name}/{name} {link}")
         return str(name)
 
     def _curl(self, command: str) -> str:
@@ -128,8 +128,8 @@ def main() -> int:
     return 0
 
 
-def run(local_env: LocalEnvironment, shell: Shell) -> None:
-    """Run the main job in `local_env`. Raises `DemoError`."""
+def run(local_env: LocalEnvironment, shell: Shell, out: Path = OUT) -> None:
+    """Run the main job in `local_env`, and save the reports to `out`. Raises `DemoError`."""
     month = str(month_of(mexico_now().date()).previous())
 
     _print_step("List the accounts")
@@ -179,12 +179,12 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
     }
 
     _print_step("Finance opens each link of the mail, without a key, into out/")
-    OUT.mkdir(exist_ok=True)
+    out.mkdir(exist_ok=True)
     links = re.findall(r"^ *(http\S+/d/\S+)$", mail, re.MULTILINE)
-    names = [shell.open(link, OUT) for link in links]
+    names = [shell.open(link, out) for link in links]
     _check(len(names) == len(reports), f"the mail has {len(reports)} links, one per report")
     for name, report in reports.items():
-        content = (OUT / name).read_bytes()
+        content = (out / name).read_bytes()
         _check(
             name in names and hashlib.sha256(content).hexdigest() == report["sha256"],
             f"out/{name} has the checksum of its record",
@@ -195,7 +195,7 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
             _check(content in statements, f"out/{name} equals the PAC's response, byte for byte")
     for account, balance in balances.items():
         _check(
-            _total(OUT / _file_name(account, month, "csv")) == balance["transactions"],
+            _total(out / _file_name(account, month, "csv")) == balance["transactions"],
             f"the consumption report has the PAC's total of {balance['transactions']} stamps",
         )
     _print_step(

@@ -169,6 +169,8 @@ def _environment(port: int, temporary: Path, root: Keys) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
+        # Seconds before it retries a failed asynchronous invocation; AWS waits minutes.
+        "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
         # Otherwise it removes the containers of another MiniStack on this machine.
         "DOCKER_HOST": f"unix://{temporary}/none.sock",
         "PERSIST_STATE": "0",

@@ -9,15 +9,24 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 MB = 1024 * 1024
 # Lambda's limit for a function's code and layers, unpacked, in bytes.
 MAX_SIZE = 250 * MB
 
-# importlib.util.MAGIC_NUMBER and the cache tag of the deployment runtime, Python 3.13.
-MAGIC = b"\xf3\r\r\n"
-CACHE_TAG = "cpython-313"
+
+@dataclass(frozen=True)
+class Runtime:
+    """A Python: its ``importlib.util.MAGIC_NUMBER`` and its ``sys.implementation.cache_tag``."""
+
+    magic: bytes
+    cache_tag: str
+
+
+# The deployment runtime, Python 3.13.
+LAMBDA = Runtime(b"\xf3\r\r\n", "cpython-313")
 # Unchecked, because a zip changes the files' times.
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 # ELF's e_machine of 64-bit ARM.
@@ -36,27 +45,29 @@ def layer_size(layer: Path) -> int:
     return sum(file.stat().st_size for file in _files(layer))
 
 
-def find_problems(folders: Sequence[Path], max_size: int = MAX_SIZE) -> Iterator[str]:
+def find_problems(
+    folders: Sequence[Path], max_size: int = MAX_SIZE, runtime: Runtime = LAMBDA
+) -> Iterator[str]:
     """Yield one line per problem that prevents a deployment of the layers in `folders`.
 
-    `max_size` is that of all layers together, in bytes.
+    `max_size` is that of all layers together, in bytes; `runtime` is the Python that imports them.
     """
     for layer in folders:
         for path in _files(layer):
-            if problem := _find_problem(path):
+            if problem := _find_problem(path, runtime):
                 yield f"{path.relative_to(layer.parent)}: {problem}"
     if (total := sum(map(layer_size, folders))) > max_size:
         yield f"{_mb(total)} together; Lambda permits {_mb(max_size)}"
 
 
-def _find_problem(path: Path) -> str | None:
+def _find_problem(path: Path, runtime: Runtime) -> str | None:
     if path.suffix == ".py":
-        bytecode = path.parent / "__pycache__" / f"{path.stem}.{CACHE_TAG}.pyc"
+        bytecode = path.parent / "__pycache__" / f"{path.stem}.{runtime.cache_tag}.pyc"
         return None if bytecode.is_file() else f"has no bytecode, __pycache__/{bytecode.name}"
     if path.suffix == ".pyc":
         header = _read_header(path, 8)
-        if header[:4] != MAGIC:
-            return f"is not for the deployment runtime, {CACHE_TAG}"
+        if header[:4] != runtime.magic:
+            return f"is not for the deployment runtime, {runtime.cache_tag}"
         if header[4:] != UNCHECKED_HASH:
             return "is checked against its source, which a zip invalidates"
     elif _SHARED_OBJECT.search(path.name):

@@ -7,7 +7,9 @@ contracts, a repeated Idempotency-Key would create a second contract at the PAC.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
+import boto3
 from local.emulator_process import ROOT
 
 from tools.doctor.cloud import (
@@ -17,7 +19,9 @@ from tools.doctor.cloud import (
     find_stack,
     list_stack_resources,
 )
-from tools.doctor.stage import read_stage
+from tools.doctor.stage import Stage, read_stage
+
+Connect = Callable[[Stage], boto3.Session | None]
 
 # Logical IDs before and since version 0.5.0.
 RENAMED = {
@@ -40,10 +44,13 @@ def list_old_tables(client: ClientFactory, stack_name: str) -> list[str]:
     return [name for name in RENAMED if name in ids]
 
 
-def main(arguments: list[str]) -> int:
-    """Return 1, and print what to do, if the stage's stack has tables under old logical IDs."""
+def main(arguments: list[str], connect: Connect = create_session) -> int:
+    """Return 1, and print what to do, if the stage's stack has tables under old logical IDs.
+
+    ``connect`` returns the session of a stage.
+    """
     stage = read_stage(ROOT / "samconfig.toml", arguments[0])
-    session = create_session(stage)
+    session = connect(stage)
     if session is None:
         print("No region is set. Set it in samconfig.toml or in AWS_REGION.", file=sys.stderr)
         return 1

@@ -1,7 +1,10 @@
 """One environment for all end-to-end tests: a stack on a local AWS and the fake PACs."""
 
+import os
 import secrets
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from local.emulator_process import ROOT
 from local.environment import LocalEnvironment, running_environment
 from local.fakes import FAKES, DemoPac
 from local.stack import Stack
+from local.start import shell_variables, write_env_file
 
 from tests.support import libre
 from tests.support.api_calls import delete_account
@@ -16,9 +20,10 @@ from tests.support.daily_run import DailyRun, running_daily_run
 from tests.support.libre.fake import LibreFake
 from tests.support.output_recorder import OutputRecorder, recording
 
+RunShell = Callable[..., subprocess.CompletedProcess[str]]
 _HERE = Path(__file__).parent
-# These wait for the daily run, and search the output of all others.
-_LAST = [_HERE / name for name in ("test_daily_run.py", "test_secrets.py")]
+# These wait for the daily run, and the last one searches the output of all others.
+_LAST = [_HERE / f"test_{name}.py" for name in ("client", "daily_run", "secrets")]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -28,7 +33,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts the modules that need the others' results last."""
+    """Sorts the modules that wait for the daily run last."""
     items.sort(key=lambda item: _LAST.index(item.path) + 1 if item.path in _LAST else 0)
 
 
@@ -56,6 +61,32 @@ def environment() -> Iterator[LocalEnvironment]:
         # The description of the API does not list this PAC.
         delete_account(environment.stack, "acme-libre")
         yield environment
+
+
+@pytest.fixture
+def run_shell(environment: LocalEnvironment, tmp_path: Path) -> RunShell:
+    """Runs commands of a shell as a user does, in a folder where `make up` runs."""
+    write_env_file(tmp_path / ".local" / "env", shell_variables(environment))
+    timbres = tmp_path / "bin" / "timbres"
+    timbres.parent.mkdir()
+    timbres.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m timbres_client "$@"\n')
+    timbres.chmod(0o755)
+    own = {"PYTHONPATH": str(ROOT / "client"), "LC_ALL": "C.UTF-8", "COLUMNS": "80"}
+    own["PATH"] = f"{timbres.parent}:{os.environ['PATH']}"
+
+    def run(commands: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-euc", commands],
+            cwd=tmp_path,
+            env=own | variables,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
 
 
 @pytest.fixture

@@ -65,7 +65,6 @@ ALL = {"ApiAccessLogs": "true", "KmsKeyArn": "arn:aws:kms:mx-central-1:111122223
         ({"Stage": "prod", "AlarmEmail": "a@example.com"}, "Stage prod needs NotificationEmail"),
         ({"Stage": "prod", "NotificationEmail": "none"}, None),
         ({"Stage": "prod"} | MAIL, None),
-        ({"Stage": "dev"}, None),
     ],
 )
 def test_a_combination_of_parameters_is_accepted_or_rejected(stack, parameters, error):

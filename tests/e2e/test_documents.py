@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from itertools import zip_longest
@@ -14,9 +12,8 @@ from typing import NamedTuple
 
 import pytest
 from local.emulator_process import ROOT
-from local.start import shell_variables, write_env_file
 
-from tests.support.api_calls import install_timbres, last_month, reconcile
+from tests.support.api_calls import last_month, reconcile
 
 # The commands of operations.md are checked by tests/unit/test_alarms.py.
 DOCUMENTS = sorted({ROOT / "README.md", *ROOT.glob("docs/*.md")} - {ROOT / "docs/operations.md"})
@@ -105,14 +102,10 @@ def parse(kind, text):
 class Reader:
     """Runs the examples of a document in order, with the IDs of the previous responses."""
 
-    def __init__(self, environment, folder):
-        self._environment, self._folder = environment, folder
+    def __init__(self, environment, run_shell):
+        self._environment, self._run_shell = environment, run_shell
         self._replacements = {"2026-10": last_month(), ".venv/bin/python": sys.executable}
         self._variables = ""
-        write_env_file(folder / ".local" / "env", shell_variables(environment))
-        for name in ("docs", "events"):
-            (folder / name).symlink_to(ROOT / name)
-        install_timbres(folder / "bin")
 
     def run(self, example):
         """Run an example and compare its response."""
@@ -143,27 +136,17 @@ class Reader:
         return text
 
     def _output(self, commands):
-        process = subprocess.run(
-            ["sh", "-euc", self._replace(self._variables + commands)],
-            cwd=self._folder,
-            env={
-                "PATH": f"{self._folder / 'bin'}:{os.environ['PATH']}",
-                "PYTHONPATH": str(ROOT / "client"),
-                "LC_ALL": "C.UTF-8",
-            },
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        process = self._run_shell(self._replace(self._variables + commands))
         assert process.returncode == 0, f"{commands}\n{process.stderr}"
         return process.stdout
 
 
 @pytest.mark.parametrize("name", [d.name for d in DOCUMENTS if examples(d)])
-def test_the_examples_of_a_document_work(environment, tmp_path, name):
+def test_the_examples_of_a_document_work(environment, run_shell, tmp_path, name):
     (document,) = (path for path in DOCUMENTS if path.name == name)
-    reader = Reader(environment, tmp_path)
+    for folder in ("docs", "events"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    reader = Reader(environment, run_shell)
     assert len(examples(document)) >= {"README.md": 3, "api.md": 30}.get(name, 1)
     for example in examples(document):
         # Java, a JDK of 11 or later, may not be installed.

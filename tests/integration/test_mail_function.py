@@ -12,7 +12,7 @@ from tests.support.download_token_cases import open_link
 from tests.support.events import LambdaContext, bus_event
 from tests.support.fake_stack import RFC, FakeStack
 from tests.support.mail_samples import GOLDEN
-from tests.support.template import template
+from tests.support.template import of_type, template
 
 from timbres.notifications.mails import TEMPLATES
 
@@ -58,7 +58,7 @@ def test_a_repeated_event_is_one_mail(stack: FakeStack, kind: str) -> None:
     assert stack.aws.items("DownloadTokensTable") == tokens
     assert len([item for item in tokens if item["expires_at"]]) == len(links(stack, mail))
     (record,) = stack.aws.items("MailIdempotencyTable")
-    tables = dict(template().of_type("AWS::DynamoDB::Table"))
+    tables = of_type("AWS::DynamoDB::Table")
     ttl = tables["MailIdempotencyTable"]["TimeToLiveSpecification"]["AttributeName"]
     assert int(record[ttl]) > 0
     assert RFC not in str(record)

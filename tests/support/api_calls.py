@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -28,15 +26,6 @@ def eventually(value: Callable[[], Any], seconds: float = 20) -> Any:
 def last_month() -> str:
     """Return the previous month in Mexico City, ``YYYY-MM``."""
     return f"{mexico_now().replace(day=1) - timedelta(days=1):%Y-%m}"
-
-
-def install_timbres(folder: Path) -> Path:
-    """Write the command `timbres` of this repository to a folder; return its path."""
-    folder.mkdir()
-    path = folder / "timbres"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m timbres_client "$@"\n')
-    path.chmod(0o755)
-    return path
 
 
 def delete_account(stack: Stack, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A daily run over 200 issuers: three low, two unknown to the PAC, one that times out twice."""
+"""A daily run over 200 issuers: three low, two unknown to the PAC, one that times out once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def running_daily_run(stack: Stack) -> Iterator[DailyRun]:
     for available, rfc in enumerate(LOW):
         state.set_issuer(rfc, contratados=500, usados=500 - available)
     pac = FakeSolucionFactible(state, wsdl=WSDL)
-    slow = {"operation": "getTimbres", "fault": "slow", "seconds": 12, "rfc": SILENT, "times": 2}
+    slow = {"operation": "getTimbres", "fault": "slow", "seconds": 12, "rfc": SILENT, "times": 1}
     pac.faults.put(parse_fault(slow, pac.rules))
     with serve(pac) as url:
         secret = {"pac": "solucion-factible", "environment": "sandbox", "endpoint": url, **_LOGIN}
@@ -70,7 +70,7 @@ def running_daily_run(stack: Stack) -> Iterator[DailyRun]:
 
 
 def _retry_after_a_second(stack: Stack) -> None:
-    """Let a run retry timeouts after 1 and 2 seconds instead of minutes."""
+    """Let a run retry timeouts after a second instead of a minute."""
     functions, name = stack.session().client("lambda"), stack.resource("RunWorkerFunction")
     environment = functions.get_function_configuration(FunctionName=name)["Environment"]
     environment["Variables"]["RETRY_DELAY_SECONDS"] = "1"

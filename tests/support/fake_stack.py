@@ -22,7 +22,6 @@ from unittest.mock import patch
 import boto3
 import botocore
 import requests
-from boto3.dynamodb.types import TypeSerializer
 from local.fake_pacs.base import FakePac
 from local.fake_pacs.fake_data import FakePacState, demo_state
 from local.fake_pacs.faults import parse_fault
@@ -47,10 +46,10 @@ from tests.support.events import (
 )
 from tests.support.moto_stack import MotoStack
 from tests.support.pac_servers import PacServer
-from tests.support.template import AWS_ACCOUNT, REGION, WSDL, route, routes, template
-from timbres.aws import clients
+from tests.support.template import AWS_ACCOUNT, REGION, WSDL, of_type, route, routes, template
 from timbres.domain.issuer import Issuer
 from timbres.handlers.invocation import logger
+from timbres.repositories.dynamodb import serialize
 
 RFC = "A&D061009TY8"
 RFC_N = "ÑAN840101AB1"
@@ -124,10 +123,9 @@ class Accounts:
         entry, at = f"{secret['VersionId']}#state", self._clock().isoformat()
         self._put("CredentialRejectionsTable", account=name, entry=entry, accepted_at=at)
 
-    def _put(self, table: str, **item: str) -> None:
-        self._aws.client("dynamodb").put_item(
-            TableName=self._aws.refs[table], Item={key: {"S": v} for key, v in item.items()}
-        )
+    def _put(self, table: str, **item: Any) -> None:
+        name, dynamodb = self._aws.refs[table], self._aws.client("dynamodb")
+        dynamodb.put_item(TableName=name, Item=serialize(item))
 
     def secret(self, name: str, **changes: Any) -> dict[str, Any]:
         """Return the value of a valid secret, with changes; None removes a field."""
@@ -157,17 +155,10 @@ class Accounts:
 
     def add_issuers(self, rfcs: Iterable[str], account: str = SF, **values: Any) -> None:
         """Store known issuers; ``values`` are further attributes of each."""
-        since, dynamodb = self._clock().isoformat(), self._aws.client("dynamodb")
-        items = [
-            {"account": account, "rfc": rfc, "since": since}
-            | {"urgency": Issuer(account, rfc).urgency, **values}
-            for rfc in rfcs
-        ]
-        pack = TypeSerializer().serialize
-        puts = [{"PutRequest": {"Item": pack(item)["M"]}} for item in items]
-        for begin in range(0, len(puts), 25):
-            batch = {self._aws.refs["IssuersTable"]: puts[begin : begin + 25]}
-            dynamodb.batch_write_item(RequestItems=batch)
+        since = self._clock().isoformat()
+        for rfc in rfcs:
+            stored = {"since": since, "urgency": Issuer(account, rfc).urgency} | values
+            self._put("IssuersTable", account=account, rfc=rfc, **stored)
 
 
 def _as_text(value: Any) -> str:
@@ -500,7 +491,7 @@ class FakeStack:
         """Return everything that left the functions: responses, events, logs, items, objects."""
         texts = [*self.outputs, self.logs.text]
         texts += [entry["Detail"] for entry in self.published]
-        for name, _ in self.aws.template.of_type("AWS::DynamoDB::Table"):
+        for name in of_type("AWS::DynamoDB::Table"):
             texts += [str(item) for item in self.aws.items(name)]
         texts += [message["Body"] for message in self.receive()]
         s3, bucket = self.aws.client("s3"), self.aws.refs["ReportsBucket"]
@@ -530,29 +521,25 @@ def running_fake_stack(servers: PacServers) -> Iterator[FakeStack]:
         }.items():
             stack.enter_context(patch(target, value))
         stack.enter_context(mock_aws())
-        stack.enter_context(patch.object(clients, "_session", _functions_session))
+        stack.enter_context(patch.object(boto3, "DEFAULT_SESSION", _functions_session()))
         stack.enter_context(moto_patches.patched(published, sends))
-        fake_stack = _new_stack(servers, logs, clock, fake_time)
-        fake_stack.published, fake_stack.sends = published, sends
+        aws, credentials = MotoStack(template()), Credentials.new()
+        pacs = Pacs.start(servers, credentials, clock)
+        accounts = Accounts(aws, credentials, clock, pacs.urls)
+        for name in (RC, SF):
+            accounts.create(name, accounts.secret(name))
+            accounts.accept(name)
+        fake_stack = FakeStack(
+            *(aws, clock, credentials, accounts, pacs, Logs(logs), fake_time),
+            published=published,
+            sends=sends,
+        )
         try:
             yield fake_stack
             output = fake_stack.all_output()
         finally:
             fake_stack.aws_faults.restore()
     assert not Search(asdict(fake_stack.credentials)).found(output)
-
-
-def _new_stack(
-    servers: PacServers, logs: io.StringIO, clock: Clock, fake_time: FakeTime
-) -> FakeStack:
-    credentials = Credentials.new()
-    aws = MotoStack(template())
-    pacs = Pacs.start(servers, credentials, clock)
-    accounts = Accounts(aws, credentials, clock, pacs.urls)
-    for name in (RC, SF):
-        accounts.create(name, accounts.secret(name))
-        accounts.accept(name)
-    return FakeStack(aws, clock, credentials, accounts, pacs, Logs(logs), fake_time)
 
 
 def _clean_environment() -> dict[str, str]:

@@ -24,7 +24,7 @@ from moto import mock_aws
 
 from tests.support import moto_patches
 from tests.support.clock import Clock
-from tests.support.template import AWS_ACCOUNT, REGION, template
+from tests.support.template import AWS_ACCOUNT, REGION, of_type
 from timbres.aws.events import EventPublisher
 from timbres.deadline import Deadline
 from timbres.domain import clock as timbres_clock
@@ -60,7 +60,7 @@ TABLES = ("ContractsTable", "IssuersTable", "SnapshotsTable", "CredentialRejecti
 
 def create_table(dynamodb: Any, logical_id: str) -> str:
     """Create a table of template.yaml with a client for moto; return its name."""
-    properties = dict(template().of_type("AWS::DynamoDB::Table"))[logical_id]
+    properties = of_type("AWS::DynamoDB::Table")[logical_id]
     names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
     dynamodb.create_table(
         TableName=logical_id, **{name: properties[name] for name in names if name in properties}

@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from tests.support.template import template
+from tests.support.template import of_type
 
-ALARMS: dict[str, dict[str, Any]] = dict(template().of_type("AWS::CloudWatch::Alarm"))
-((_, _DASHBOARD),) = template().of_type("AWS::CloudWatch::Dashboard")
+ALARMS = of_type("AWS::CloudWatch::Alarm")
+(_DASHBOARD,) = of_type("AWS::CloudWatch::Dashboard").values()
 _BODY: str = _DASHBOARD["DashboardBody"]["Fn::Sub"]
 WIDGETS: list[dict[str, Any]] = json.loads(_BODY)["widgets"]
 

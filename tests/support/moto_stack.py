@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 
 from tests.support import moto_patches
-from tests.support.template import AWS_ACCOUNT, REGION, STACK_NAME, Template, names_in
+from tests.support.template import AWS_ACCOUNT, REGION, STACK_NAME, Template, names_in, of_type
 
 
 class MotoStack:
@@ -36,18 +36,18 @@ class MotoStack:
             self.refs, self.arns = dict(refs), dict(arns)
             resources.restore()
             return
-        for name, properties in template.of_type("AWS::DynamoDB::Table"):
+        for name, properties in of_type("AWS::DynamoDB::Table").items():
             self._table(name, properties)
-        for name, properties in template.of_type("AWS::S3::Bucket"):
+        for name, properties in of_type("AWS::S3::Bucket").items():
             self._bucket(name, properties)
-        queues = dict(template.of_type("AWS::SQS::Queue"))
+        queues = of_type("AWS::SQS::Queue")
         # A queue comes after its dead-letter queue.
         for name in sorted(queues, key=lambda name: "RedrivePolicy" in queues[name]):
             self._queue(name, queues[name])
-        for name, _ in template.of_type("AWS::SNS::Topic"):
+        for name in of_type("AWS::SNS::Topic"):
             topic = self.client("sns").create_topic(Name=f"{STACK_NAME}-{name}")
             self.refs[name] = topic["TopicArn"]
-        for name, properties in template.of_type("AWS::Events::EventBus"):
+        for name, properties in of_type("AWS::Events::EventBus").items():
             self.refs[name] = self.resolve(properties["Name"])
             bus = self.client("events").create_event_bus(Name=self.refs[name])
             self.arns[name] = bus["EventBusArn"]

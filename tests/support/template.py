@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, ItemsView, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,15 +43,11 @@ class Template:
             name: value.get("Default") for name, value in self.text["Parameters"].items()
         }
 
-    def of_type(self, kind: str) -> ItemsView[str, dict[str, Any]]:
-        """Return the logical ID and the properties of each resource of a type."""
-        return of_type(kind, self.resources).items()
-
     def triggers(self) -> list[Trigger]:
         """Return every trigger of every function."""
         return [
             Trigger(_folder(properties), name, event["Type"], event.get("Properties", {}))
-            for _, properties in self.of_type("AWS::Serverless::Function")
+            for properties in of_type("AWS::Serverless::Function", self.resources).values()
             for name, event in properties.get("Events", {}).items()
         ]
 

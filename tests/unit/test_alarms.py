@@ -16,9 +16,9 @@ from tests.support.monitored_metrics import (
     on_the_dashboard,
     statistics_of,
 )
-from tests.support.template import ROOT, template
+from tests.support.template import ROOT, of_type, template
 
-FUNCTIONS = dict(template().of_type("AWS::Serverless::Function"))
+FUNCTIONS = of_type("AWS::Serverless::Function")
 TRIGGERS = template().triggers()
 QUEUES_WITH_WORKER = {t.properties["Queue"]["Fn::GetAtt"][0] for t in TRIGGERS if t.kind == "SQS"}
 MONITORED = {metric for alarm in ALARMS.values() for metric in metrics_of(alarm)}
@@ -38,36 +38,26 @@ DOCUMENTED = {
 
 def expected_metrics() -> dict[str, Metric]:
     """Return the metrics that the template's resources need, by a test ID."""
-    rows = [
-        ("AWS/ApiGateway", "5XXError", {"ApiName": name, "Stage": stage})
-        for name, stage in (
-            ("${AWS::StackName}", "${Stage}"),
-            ("${AWS::StackName}-downloads", "d"),
-        )
-    ]
-    assert len(list(template().of_type("AWS::Serverless::Api"))) == len(rows)
-    rows += [
-        ("AWS/Lambda", name, {"FunctionName": f"${{{function}}}"})
-        for function in FUNCTIONS
-        for name in ("Errors", "Throttles", "Duration")
-    ]
-    for queue, _ in template().of_type("AWS::SQS::Queue"):
+    apis = (("${AWS::StackName}", "${Stage}"), ("${AWS::StackName}-downloads", "d"))
+    assert len(of_type("AWS::Serverless::Api")) == len(apis)
+    rows = [("AWS/ApiGateway", "5XXError", {"ApiName": name, "Stage": s}) for name, s in apis]
+    for function in FUNCTIONS:
+        dimension = {"FunctionName": f"${{{function}}}"}
+        rows += [("AWS/Lambda", name, dimension) for name in ("Errors", "Throttles", "Duration")]
+    for queue in of_type("AWS::SQS::Queue"):
         # A queue without a worker is a dead letter queue.
         age = queue in QUEUES_WITH_WORKER
         name = "ApproximateAgeOfOldestMessage" if age else "ApproximateNumberOfMessagesVisible"
         rows.append(("AWS/SQS", name, {"QueueName": f"${{{queue}.QueueName}}"}))
-    for trigger in TRIGGERS:
-        if trigger.kind == "ScheduleV2":
-            group = {"ScheduleGroup": f"${{{trigger.properties['GroupName']['Ref']}}}"}
-            rows.append(("AWS/Scheduler", "InvocationDroppedCount", group))
-            rows.append(("AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount", group))
-        if trigger.kind == "EventBridgeRule":
-            rule = {
-                "EventBusName": f"${{{trigger.properties['EventBusName']['Ref']}}}",
-                "RuleName": trigger.properties["RuleName"]["Fn::Sub"],
-            }
-            rows.append(("AWS/Events", "FailedInvocations", rule))
-            rows.append(("AWS/Events", "InvocationsFailedToBeSentToDlq", rule))
+    for group in of_type("AWS::Scheduler::ScheduleGroup"):
+        dimension = {"ScheduleGroup": f"${{{group}}}"}
+        names = ("InvocationDroppedCount", "InvocationsFailedToBeSentToDeadLetterCount")
+        rows += [("AWS/Scheduler", name, dimension) for name in names]
+    for rule in (t.properties for t in TRIGGERS if t.kind == "EventBridgeRule"):
+        bus, name = f"${{{rule['EventBusName']['Ref']}}}", rule["RuleName"]["Fn::Sub"]
+        dimensions = {"EventBusName": bus, "RuleName": name}
+        names = ("FailedInvocations", "InvocationsFailedToBeSentToDlq")
+        rows += [("AWS/Events", name, dimensions) for name in names]
     metrics = [Metric(space, name, frozenset(values.items())) for space, name, values in rows]
     return {str(metric): metric for metric in metrics}
 
@@ -87,18 +77,13 @@ def test_an_aws_metric_is_documented(metric: Metric) -> None:
 
 def test_the_duration_alarms_use_the_timeout_of_each_function() -> None:
     limits: dict[str, int] = {}
-    for alarm in ALARMS.values():
-        ids = {
-            query["Id"]: query["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"]
-            for query in alarm.get("Metrics", ())
-            if query.get("MetricStat", {"Metric": {}})["Metric"].get("MetricName") == "Duration"
-        }
-        for query in alarm.get("Metrics", ()) if ids else ():
-            expression = query.get("Expression", "")
-            for limit, name in re.findall(r"(\d+) - (\w+) / 1000", expression):
-                limits[ids[name]] = int(limit)
-            for limit in re.findall(r"(\d+) - MAX\(METRICS\(\)\) / 1000", expression):
-                limits |= dict.fromkeys(ids.values(), int(limit))
+    for alarm in ("ApiFunctionsSlowAlarm", "BackgroundFunctionsSlowAlarm"):
+        judged, *metrics = ALARMS[alarm]["Metrics"]
+        found = re.findall(r"(\d+) - (\w+)", judged["Expression"])
+        seconds = {name: int(limit) for limit, name in found}
+        for metric in metrics:
+            (dimension,) = metric["MetricStat"]["Metric"]["Dimensions"]
+            limits[dimension["Value"]["Ref"]] = seconds.get(metric["Id"], seconds.get("MAX", 0))
     default = template().text["Globals"]["Function"]["Timeout"]
     assert limits == {name: own.get("Timeout", default) for name, own in FUNCTIONS.items()}
 
@@ -113,6 +98,15 @@ def test_an_alarm_is_valid_and_notifies_the_topic(name: str) -> None:
     assert alarm["TreatMissingData"] in ("breaching", "notBreaching")
     assert len(metrics_of(alarm)) <= 10
     assert days <= (7 if seconds >= 3600 else 1)
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_that_starts_active_reports_its_end(name: str) -> None:
+    # Its first mail may be sent before the subscription is confirmed, and is not repeated.
+    breaching = ALARMS[name]["TreatMissingData"] == "breaching"
+    first_hour = RUNBOOK.partition("\n## First hour\n")[2].partition("\n## ")[0]
+    assert ALARMS[name].get("OKActions") == ([{"Ref": "AlarmsTopic"}] if breaching else None)
+    assert (f"`{name}`" in first_hour) == breaching
 
 
 def test_dashboard_and_runbook_include_each_alarm() -> None:

@@ -18,13 +18,15 @@ TABLE = {"ResourceType": "AWS::DynamoDB::Table", "ResourceStatus": "CREATE_COMPL
 
 
 @pytest.fixture
-def cloudformation(monkeypatch):
-    region, keys = "mx-central-1", ("aws_access_key_id", "aws_secret_access_key")
-    client = boto3.client("cloudformation", region, **dict.fromkeys(keys, "x"))
-    session = SimpleNamespace(region_name=region, client=lambda _service, config: client)
-    monkeypatch.setattr(boto3, "Session", lambda **_settings: session)
-    with Stubber(client) as stubber:
+def cloudformation():
+    keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "x")
+    with Stubber(boto3.client("cloudformation", "mx-central-1", **keys)) as stubber:
         yield stubber
+
+
+def check(cloudformation):
+    session = SimpleNamespace(client=lambda _service, config: cloudformation.client)
+    return main(["prod"], lambda _: session)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_a_stack_with_an_old_table_is_not_deployed(cloudformation, tables, messa
     cloudformation.add_response("describe_stacks", {"Stacks": [DESCRIBED]}, STACK)
     cloudformation.add_response("list_stack_resources", {"StackResourceSummaries": rows}, STACK)
 
-    assert main(["prod"]) == int(bool(message))
+    assert check(cloudformation) == int(bool(message))
     assert message in capsys.readouterr().err
 
 
@@ -47,9 +49,9 @@ def test_only_a_missing_stack_is_a_new_stack(cloudformation):
     cloudformation.add_client_error("describe_stacks", "ValidationError", "does not exist")
     cloudformation.add_client_error("describe_stacks", "AccessDenied", "denied")
 
-    assert main(["prod"]) == 0
+    assert check(cloudformation) == 0
     with pytest.raises(ClientError, match="AccessDenied"):
-        main(["prod"])
+        check(cloudformation)
 
 
 def test_template_and_documented_commands_have_the_new_names():

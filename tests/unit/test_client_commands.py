@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from typing import Any
 
 import pytest
 import responses
 import typer
+from local.emulator_process import ROOT
 from typer.testing import CliRunner
 
 from timbres_client.cli import app
@@ -77,6 +80,38 @@ def test_a_table_for_people_and_json_for_pipes(http):
     assert json.loads(text.stdout) == [ISSUER] * 21
 
 
+@pytest.fixture
+def documented(http):
+    """Let every route respond to GET with its example of docs/openapi.json."""
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    for path, methods in document["paths"].items():
+        pattern = re.sub(r"\{\w+\}", "[^/?]+", API + path) + r"(\?.*)?$"
+        content = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        if "application/json" in content:
+            http.get(re.compile(pattern), json=content["application/json"]["example"])
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("accounts --json", '"acme-sf"'),
+        ("balance acme-rc", "stamps (as of 20"),
+        (f"stamps acme-sf '{RFC}'", "available"),
+        ("stamps acme-sf --account", "available"),
+        (f"history acme-sf '{RFC}'", "Since the day before"),
+        ("issuers list acme-sf", "RFC"),
+        ("contracts acme-sf", "confirmed"),
+        ("runs", "Exhausted"),
+        ("runs run-1", "counted"),
+        ("runs --failures", "Reason"),
+    ],
+)
+def test_a_reading_command_shows_the_documented_response(documented, command, expected):
+    result = run(*shlex.split(command))
+
+    assert (result.exit_code, expected in result.stdout) == (0, True), result.output
+
+
 @pytest.mark.parametrize(
     ("status", "code", "exit_code", "hint"),
     [
@@ -114,6 +149,15 @@ def test_a_contract_shows_its_effect_and_asks(http, answer, exit_code, sent):
     assert "12,345 → 12,845" in result.stdout
     assert "400 stamps left (fewer than the contract)" in result.stdout
     assert ("confirmed" in result.stdout) == sent == (http.calls[-1].request.method == "POST")
+
+
+def test_a_contract_that_is_not_decided_has_its_own_exit_code(http):
+    open_contract = CREATED | {"status": "unknown"}
+    http.post(f"{API}/accounts/acme-sf/contracts", json=open_contract, status=202)
+
+    result = run("contract", "acme-sf", RFC, "500", "--key", "k", "--yes", "--wait", "0")
+
+    assert (result.exit_code, "same key" in result.stderr) == (8, True)
 
 
 def test_curl_prints_the_request_without_a_secret_and_sends_nothing(http):

@@ -80,6 +80,9 @@ def document_texts(text):
 
 def violations(path):
     text = path.read_text(encoding="utf-8")
+    # Most files have none of the words, and need not be parsed.
+    if not PHRASES.search(text) and NAMES.isdisjoint(map(str.lower, WORDS.findall(text))):
+        return
     lines = text.splitlines()
     texts, defined = enumerate(lines, 1), ()
     if path.suffix == ".py":

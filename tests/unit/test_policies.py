@@ -76,15 +76,21 @@ def test_no_role_can_clear_a_rejection_of_credentials():
     assert "TimeToLiveSpecification" not in table
 
 
-def test_the_api_policies_cover_exactly_the_routes():
+def test_the_table_and_the_api_policies_cover_exactly_the_routes():
     granted = set()
     for policy in of_type("AWS::IAM::ManagedPolicy").values():
         for statement in policy["PolicyDocument"]["Statement"]:
             assert (statement["Effect"], statement["Action"]) == ("Allow", "execute-api:Invoke")
             granted |= {resource["Fn::Sub"] for resource in as_list(statement["Resource"])}
-    routes = {re.sub(r"{\w+}", "*", route.replace(" ", "")) for route in ROUTES}
-    # Download links need no policy.
-    assert granted == {API + route for route in routes - {"GET/d/*"}}
+    routes = {
+        f"{own['Method']} {own['Path']}"
+        for own in (trigger.properties for trigger in template().triggers())
+        if own.get("RestApiId") == {"Ref": "Api"}
+    }
+    # All other routes are answered with 404, and download links need no policy.
+    assert routes - {"ANY /{proxy+}"} == ROUTES.keys()
+    signed = {re.sub(r"{\w+}", "*", route.replace(" ", "")) for route in ROUTES}
+    assert granted == {API + route for route in signed - {"GET/d/*"}}
 
 
 def test_only_the_api_and_a_rule_of_this_stack_invoke_a_function():
@@ -122,18 +128,16 @@ def test_every_topic_has_a_policy_and_every_kind_of_policy_is_checked():
     kinds = {resource["Type"].rpartition("::")[2] for resource in template().resources.values()}
     assert sorted(topics) == sorted(of_type("AWS::SNS::Topic"))
     assert {kind for kind in kinds if kind.endswith("Policy")} == {
-        # Policy is that of the optional key: tests/unit/test_template_deployment.py.
+        # Policy is that of the optional key: tests/unit/test_template.py.
         *("ManagedPolicy", "Policy", "BucketPolicy", "TopicPolicy", "QueuePolicy")
     }
 
 
-def test_queues_are_encrypted_and_reports_are_not_public_and_need_tls():
-    assert all(
-        queue["SqsManagedSseEnabled"] is True for queue in of_type("AWS::SQS::Queue").values()
-    )
-    (bucket,) = of_type("AWS::S3::Bucket").values()
-    settings = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
-    assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(settings, True)
+def test_queues_are_encrypted_and_reports_and_the_domain_need_tls():
+    # Checkov compares the settings for public access.
+    queues, domains = of_type("AWS::SQS::Queue"), of_type("AWS::ApiGateway::DomainName")
+    assert {queue["SqsManagedSseEnabled"] for queue in queues.values()} == {True}
+    assert {domain["SecurityPolicy"] for domain in domains.values()} == {"TLS_1_2"}
     (policy,) = of_type("AWS::S3::BucketPolicy").values()
     (statement,) = policy["PolicyDocument"]["Statement"]
     objects = [{"Fn::GetAtt": ["ReportsBucket", "Arn"]}, {"Fn::Sub": "${ReportsBucket.Arn}/*"}]

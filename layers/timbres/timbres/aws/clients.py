@@ -1,4 +1,4 @@
-"""One AWS session per process; its clients are created on first use and have timeouts."""
+"""Clients of boto3's default session; they are created on first use and have timeouts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,6 @@ _S3_REGIONAL = _S3_CONFIG.merge(Config(s3={"addressing_style": "virtual"}))
 
 
 @cache
-def _session() -> Any:
-    return boto3.Session()
-
-
-@cache
 def client(service: str) -> Any:
     """Return the process's client for an AWS service, for example ``dynamodb``."""
     config = _CONFIG
@@ -33,4 +28,6 @@ def client(service: str) -> Any:
         # An emulator has one host for all buckets.
         is_emulated = "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ
         config = _S3_CONFIG if is_emulated else _S3_REGIONAL
-    return _session().client(service, config=config)
+    # Typed for literal names only.
+    create: Any = boto3.client
+    return create(service, config=config)

@@ -1,18 +1,23 @@
-"""Problems of built layers are reported before a deployment."""
+"""Problems of built layers are reported; the shared layer has the AWS SDK of the tests."""
 
 from __future__ import annotations
 
 import importlib.util
 import marshal
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from tests.support.template import ROOT
 from tools import check_layers
+from tools.check_layers import LAMBDA, Runtime
 
 RUNTIME, SOURCE = "is not for the deployment runtime, cpython-313", "is checked against its source"
 LIBRARY = "ijson.libs/libyajl-bc332733.so.2.1.1"
+# The Python of the tests.
+RUNNING = Runtime(importlib.util.MAGIC_NUMBER, sys.implementation.cache_tag)
 CACHED = "__pycache__/typing_extensions.cpython-313.pyc"
 
 
@@ -21,7 +26,7 @@ def write(path, content=b""):
     path.write_bytes(content)
 
 
-def bytecode(magic=check_layers.MAGIC, flags=0b01):
+def bytecode(magic=LAMBDA.magic, flags=0b01):
     return magic + flags.to_bytes(4, "little") + bytes(8) + b"code"
 
 
@@ -54,7 +59,7 @@ def problems(build, **options):
         ("timbres/new.py", b"", "has no bytecode, __pycache__/new.cpython-313.pyc"),
         (CACHED, bytecode(magic=b"\xcb\r\r\n"), RUNTIME),
         (CACHED, b"", RUNTIME),
-        (CACHED, check_layers.MAGIC, f"{SOURCE}, which a zip invalidates"),
+        (CACHED, LAMBDA.magic, f"{SOURCE}, which a zip invalidates"),
         (CACHED, bytecode(flags=0), f"{SOURCE}, which a zip invalidates"),
         ("lxml/etree.so", library(62), "is not for Lambda's processor, aarch64"),
         (LIBRARY, library(62), "is not for Lambda's processor, aarch64"),
@@ -86,14 +91,11 @@ def test_the_command_prints_the_sizes_and_fails_with_every_problem(build, capsys
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="only Python 3.13 knows its own")
 def test_the_bytecode_of_the_deployment_runtime_is_known():
-    assert importlib.util.MAGIC_NUMBER == check_layers.MAGIC
-    assert sys.implementation.cache_tag == check_layers.CACHE_TAG
+    assert RUNNING == LAMBDA
 
 
 @pytest.mark.parametrize("folder", ["timbres", "reports"])
-def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, monkeypatch, folder):
-    monkeypatch.setattr(check_layers, "MAGIC", importlib.util.MAGIC_NUMBER)
-    monkeypatch.setattr(check_layers, "CACHE_TAG", sys.implementation.cache_tag)
+def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, folder):
     # In place of what pip downloads.
     downloaded, layer = tmp_path / "downloaded", tmp_path / "built" / "Layer"
     for path in ("client.py", "client.pyi", "tests/test_client.py"):
@@ -111,10 +113,32 @@ def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, monkeypatch, folder
         capture_output=True,
     )
 
-    assert problems(layer.parent) == []
+    assert problems(layer.parent, runtime=RUNNING) == []
     assert not [*layer.rglob("RECORD"), *layer.rglob("bin")]
     (package,) = (path.parent.name for path in (ROOT / "layers" / folder).glob("*/__init__.py"))
     cached = importlib.util.cache_from_source(str(layer / "python" / package / "__init__.py"))
     with open(cached, "rb") as file:
         code = marshal.loads(file.read()[16:])
     assert code.co_filename == f"/opt/python/{package}/__init__.py"
+
+
+SHARED = ROOT / "layers" / "timbres"
+
+
+@pytest.mark.parametrize("package", ["boto3", "botocore", "s3transfer", "urllib3", "jmespath"])
+def test_the_layer_has_the_version_that_the_tests_run_with(package):
+    locked = (SHARED / "requirements.txt").read_text("utf-8")
+    assert re.findall(rf"^{package}==(\S+)", locked, re.MULTILINE) == [version(package)]
+
+
+def test_the_layer_keeps_the_model_of_every_service_that_is_called():
+    recipe = (SHARED / "Makefile").read_text("utf-8")
+    (kept,) = re.findall(r"^SERVICES = (\S+)$", recipe, re.MULTILINE)
+    called = {
+        name
+        for folder in (SHARED / "timbres", ROOT / "layers" / "reports", ROOT / "functions")
+        for path in folder.rglob("*.py")
+        for name in re.findall(r"\bclient\(\"(\w+)\"\)", path.read_text("utf-8"))
+    }
+    # STS issues the credentials of a role where there are none in the environment.
+    assert {*kept.split("|")} == called | {"sts"}
