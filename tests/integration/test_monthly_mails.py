@@ -14,7 +14,6 @@ import pytest
 from boto3.dynamodb.types import Binary
 from botocore.awsrequest import AWSResponse
 from moto.core.botocore_stubber import MockRawResponse
-from tests.integration.test_runs import once
 from tests.support.clock import START
 from tests.support.fake_stack import RC, SF, FakeStack
 from tests.support.template import template
@@ -150,7 +149,7 @@ def test_a_run_adopts_a_report_that_is_about_to_be_ready(stack: FakeStack, respo
         run_monthly(stack)
     else:
         # The worker stores that the report is ready after the run has adopted it.
-        stack.aws_faults.watch("dynamodb", "UpdateItem", once(lambda: run_monthly(stack)))
+        stack.aws_faults.before("dynamodb", "UpdateItem", lambda: run_monthly(stack))
         stack.deliver()
     run_workers(stack)
 
@@ -161,7 +160,7 @@ def test_a_run_adopts_a_report_that_is_about_to_be_ready(stack: FakeStack, respo
 
 def test_a_report_that_was_ready_just_before_the_run_is_mailed_separately(stack: FakeStack) -> None:
     stack.request_report()
-    stack.aws_faults.watch("dynamodb", "UpdateItem", once(stack.deliver))
+    stack.aws_faults.before("dynamodb", "UpdateItem", stack.deliver)
 
     run_monthly(stack)
     run_workers(stack)

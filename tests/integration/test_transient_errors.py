@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.test_runs import add_many_issuers, sums
 from tests.support.events import check_problem
 from tests.support.fake_stack import RC, SF, FakeStack
 from tests.support.further_cases import http
+from tests.support.runs import add_many_issuers, sums
 
 PATH, QUERY = f"/accounts/{RC}/balance", {"month": "2026-10"}
 

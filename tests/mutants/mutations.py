@@ -44,6 +44,7 @@ BALANCE = "layers/timbres/timbres/domain/balance.py"
 TORTURE = "tests/torture"
 ACCESS_TESTS = "tests/integration/test_pac_access.py"
 DAILY = "tests/integration/test_runs.py"
+DAILY_FAILURES = "tests/integration/test_run_failures.py"
 MAILS = "tests/integration/test_monthly_mails.py"
 SERVICE_TESTS = "tests/integration/test_contract_service.py"
 JOURNAL_TESTS = "tests/integration/test_contract_repositories.py"
@@ -222,13 +223,13 @@ MUTATIONS = (
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self.event_publisher.publish(event_type, *details)
         if settled:
-""", DAILY),
+""", DAILY_FAILURES),
     run("a closed run's totals still change", RUNS,
         'totals = self._step(run, account, count, "attribute_not_exists(closed)", sums)',
-        'totals = self._step(run, account, count, "attribute_exists(entry)", sums)', DAILY),
+        'totals = self._step(run, account, count, "attribute_exists(entry)", sums)', DAILY_FAILURES),
     run("late alerts are lost", FINALIZATION,
         "        late = runs.list_late_alert_changes()\n",
-        "        late: dict[str, list[AlertChange]] = {}\n", DAILY),
+        "        late: dict[str, list[AlertChange]] = {}\n", DAILY_FAILURES),
     run("a repeated start creates a new plan", RUNS,
         '"attribute_not_exists(plan_id) OR plan_id = :replaced"',
         '"attribute_not_exists(no_plan) OR plan_id = :replaced"', DAILY),

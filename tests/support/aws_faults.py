@@ -62,6 +62,19 @@ class AwsFaults:
 
         return self._affect(service, operations, mark, after, times)
 
+    def before(
+        self, service: str, operation: str, action: Callable[[], Any], about: str = ""
+    ) -> list[str]:
+        """Run an action once, before the first request whose body contains the text ``about``.
+
+        Returns a list that is empty until then.
+        """
+
+        def effect(_: Any) -> None:
+            action()
+
+        return self._affect(service, (operation,), effect, 0, 1, about)
+
     def _affect(
         self,
         service: str,
