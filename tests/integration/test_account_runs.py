@@ -10,18 +10,10 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
+from tests.support import runs
 from tests.support.events import check_problem
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
-from tests.support.runs import (
-    BUSY,
-    EMPTY,
-    UNUSED,
-    batch_events,
-    event_counts,
-    finish,
-    get_run,
-    start,
-)
+from tests.support.runs import BUSY, EMPTY, UNUSED
 from tests.support.timbres_errors import expect_error
 
 from timbres.repositories.daily_counts import RETENTION
@@ -79,8 +71,6 @@ def test_an_account_is_counted_once_a_day_and_is_not_an_issuer(stack: FakeStack)
     assert abs(age - RETENTION) < timedelta(minutes=5)
     issuers = stack.get(f"/accounts/{SF}/stamps").body["issuers"]
     assert [issuer["rfc"] for issuer in issuers] == [RFC]
-    balance = stack.get(f"/accounts/{SF}/balance", month="2026-11").body
-    assert {issuer["rfc"] for issuer in balance["by_issuer"]} <= {RFC}
 
     stack.clock.forward(hours=2)
     assert of_account(stack.run()) == stamps
@@ -90,7 +80,7 @@ def test_an_account_is_counted_once_a_day_and_is_not_an_issuer(stack: FakeStack)
 
 def test_a_large_account_is_counted_by_one_of_its_batches(sf: FakeStack) -> None:
     sf.accounts.add_issuers([RFC, RFC_N, EMPTY, UNUSED, BUSY])
-    stamps = of_account(finish(sf, start(sf, batch_size=2)))
+    stamps = of_account(runs.finish(sf, runs.start(sf, batch_size=2)))
     assert (stamps["issuers_available"], stamps["issuers_unknown"]) == (750 + 20 + 50 + 180, 0)
     assert (sf.pacs.calls().count(OPERATION), len(account_items(sf))) == (1, 1)
 
@@ -108,9 +98,9 @@ def test_each_alert_of_an_account_is_one_event_and_one_mail(sf: FakeStack) -> No
     sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=50))
     found: list[str | None] = []
     for left in (49, 49, 9000, 49, 0):
-        before, mails = event_counts(sf), len(sf.mails())
+        before, mails = runs.event_counts(sf), len(sf.mails())
         run = run_with_left(sf, left)
-        new = [*(event_counts(sf) - before - Counter(["Daily Run Completed"])).elements()]
+        new = [*(runs.event_counts(sf) - before - Counter(["Daily Run Completed"])).elements()]
         found.append(new[0].removeprefix("Account Stamps ") if new else None)
         assert len(sf.mails()) - mails == len(new) <= 1
         # An account is not an issuer.
@@ -233,7 +223,7 @@ def test_an_issuer_without_a_contract_is_not_exhausted(sf: FakeStack) -> None:
     run = sf.run()
 
     assert (run["low"], run["exhausted"]) == (0, 0)
-    assert (event_counts(sf), sf.mails()) == ({"Daily Run Completed": 1}, [])
+    assert (runs.event_counts(sf), sf.mails()) == ({"Daily Run Completed": 1}, [])
     lines = sf.get(f"/accounts/{SF}/stamps").body["issuers"]
     assert [(one["rfc"], one["alert"], one["days_left"]) for one in lines] == [
         (RFC, "ok", None),
@@ -267,16 +257,16 @@ def unreadable_secret(stack: FakeStack) -> None:
     stack.aws_faults.reject("secretsmanager", "GetSecretValue", "DecryptionFailure", about=SF)
 
 
-def not_counted_metrics(output: str) -> list[float]:
+def not_counted_accounts(output: str) -> list[float]:
+    """Return the values of the metric in the output of the functions."""
     entries = [json.loads(text) for text in output.splitlines()]
     return [value for entry in entries for value in entry.get("AccountsNotCounted", ())]
 
 
 def failures(stack: FakeStack, run: str, **query: str) -> list[dict[str, Any]]:
-    """Return all pages of a run's failures."""
     page = stack.get(f"/runs/{run}/failures", **query).body
-    others = failures(stack, run, **query | {"cursor": page["next"]}) if page["next"] else []
-    return [*page["failures"], *others]
+    assert page["next"] is None
+    return list(page["failures"])
 
 
 @pytest.mark.parametrize(
@@ -308,7 +298,7 @@ def test_every_failing_night_has_a_mail_a_metric_and_a_list(
         assert mails[-1].startswith(f"Timbres: {subject}")
         assert SF in mails[-1]
         assert f"/runs/{run['id']}/failures" in mails[-1]
-        assert not_counted_metrics(capsys.readouterr().out) == [1]
+        assert not_counted_accounts(capsys.readouterr().out) == [1]
         found = failures(stack, run["id"])
         assert {(entry["account"], entry["code"]) for entry in found} == {(SF, problem)}
         named = [entry["rfc"] for entry in found if entry["rfc"]]
@@ -325,8 +315,8 @@ def test_a_night_without_failures_is_silent(
     stack.accounts.add_issuers(map(bulk_rfc, range(20)))
     run = stack.run()
     assert len(failures(stack, run["id"])) == 1
-    assert (event_counts(stack), stack.mails()) == ({"Daily Run Completed": 1}, [])
-    assert not_counted_metrics(capsys.readouterr().out) == [0]
+    assert (runs.event_counts(stack), stack.mails()) == ({"Daily Run Completed": 1}, [])
+    assert not_counted_accounts(capsys.readouterr().out) == [0]
 
 
 def test_the_failures_have_reasons_and_an_account(stack: FakeStack) -> None:
@@ -353,64 +343,29 @@ def test_the_failures_have_reasons_and_an_account(stack: FakeStack) -> None:
 def test_the_failures_have_pages(stack: FakeStack) -> None:
     strangers = [bulk_rfc(index) for index in range(9)]
     stack.accounts.add_issuers([RFC, *strangers])
-    name = finish(stack, start(stack, batch_size=2))["id"]
-    runs = RunRepository(stack.aws.client("dynamodb"), stack.aws.refs["RunsTable"])
-    run = runs.get(name)
+    name = runs.finish(stack, runs.start(stack, batch_size=2))["id"]
+    repository = RunRepository(stack.aws.client("dynamodb"), stack.aws.refs["RunsTable"])
+    run = repository.get(name)
     assert run is not None
 
-    pages, cursor = [], None
-    while not pages or cursor:
-        page, cursor = runs.list_failures(run, SF, cursor, page_size=3)
-        pages.append([failure.rfc for failure in page])
+    first, cursor = repository.list_failures(run, SF, None, page_size=3)
+    second, end = repository.list_failures(run, SF, cursor)
 
     # A page ends with a batch.
-    assert [len(page) for page in pages[:-1]] == [3, 4]
-    assert sorted(sum(pages, [])) == strangers
+    assert (len(first), len(second), end) == (3, 6, None)
+    assert sorted(failure.rfc or "" for failure in [*first, *second]) == strangers
     # A cursor is valid for its account only.
-    _, cursor = runs.list_failures(run, SF, None, page_size=3)
-    expect_error("parameter-invalid", "cursor", runs.list_failures, run, RC, cursor)
+    expect_error("parameter-invalid", "cursor", repository.list_failures, run, RC, cursor)
 
 
-@pytest.mark.parametrize("at_work", [False, True])
-def test_issuers_that_were_not_reached_stay_listed(stack: FakeStack, at_work: bool) -> None:
-    """The run is closed before its messages arrive, or while a worker handles the first."""
-    stack.accounts.add_issuers([RFC])
-    run = start(stack)
-    events = list(batch_events(stack))
-
-    def close() -> None:
-        stack.clock.forward(hours=6)
-        stack.close_overdue()
-
-    if at_work:
-        stack.aws_faults.before("dynamodb", "TransactWriteItems", close)
-    else:
-        close()
-    results = [stack.invoke("run_worker", event) for event in events]
-
-    # Late messages are deleted, and call no PAC.
-    assert results == [{"batchItemFailures": []}] * 2
-    assert bool(stack.pacs.calls()) == at_work
-    found = Counter(entry["account"] for entry in failures(stack, run))
-    assert found
-    for account in get_run(stack, run)["accounts"]:
-        assert account["failed"].keys() <= {"not-reached"}
-        problem = (account["account_stamps"] or {}).get("problem")
-        expected = sum(account["failed"].values()) + (problem == "not-reached")
-        assert found[account["account"]] == expected
-
-
-@pytest.mark.parametrize(
-    ("service", "operation"), [("secretsmanager", "GetSecretValue"), ("dynamodb", "Query")]
-)
 @pytest.mark.parametrize("repeated", [True, False])
 def test_a_plan_that_aws_prevented_is_made_by_the_repeated_start(
-    stack: FakeStack, service: str, operation: str, repeated: bool
+    stack: FakeStack, repeated: bool
 ) -> None:
     stack.accounts.add_issuers([RFC])
     due = stack.clock()
-    about = SF if service == "secretsmanager" else f'":account": {{"S": "{SF}"}}'
-    stack.aws_faults.reject(service, operation, "InternalServiceError", 500, about=about)
+    about = f'":account": {{"S": "{SF}"}}'
+    stack.aws_faults.reject("dynamodb", "Query", "InternalServiceError", 500, about=about)
     before = stack.run(due)
     stack.aws_faults.restore()
     stack.clock.forward(minutes=15)
@@ -419,14 +374,13 @@ def test_a_plan_that_aws_prevented_is_made_by_the_repeated_start(
         run = stack.run(due)
     else:
         stack.clock.forward(hours=6)
-        stack.close_overdue()
-        run = get_run(stack, before["id"])
+        (run,) = stack.close_overdue()
+        run = runs.get(stack, run["id"])
 
-    accounts = {account["account"]: account for account in run["accounts"]}
     assert (before["status"], run["status"]) == ("running", "finished")
-    assert accounts[SF]["problem"] == (None if repeated else "internal-error")
-    assert accounts[SF]["done"] == repeated
+    rc, sf = run["accounts"]
+    assert (sf["problem"], sf["done"]) == ((None, 1) if repeated else ("internal-error", 0))
     # The other account was counted at once, and only once.
-    assert (accounts[RC]["done"], stack.pacs.calls().count("saldos")) == (3, 1)
+    assert (rc["done"], stack.pacs.calls().count("saldos")) == (3, 1)
     assert len(stack.events("Daily Run Completed")) == 1
     assert len(stack.mails()) == (not repeated)

@@ -6,32 +6,19 @@ The matrix of failures, test_reliability.py, breaks each call to AWS.
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.support import runs
 from tests.support.events import LambdaContext
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.fault_injection import Killed
-from tests.support.runs import (
-    BUSY,
-    EMPTY,
-    add_many_issuers,
-    add_second_account,
-    batch_events,
-    event_counts,
-    finish,
-    get_run,
-    line,
-    queried_rfcs,
-    snapshots,
-    start,
-    sums,
-)
+from tests.support.runs import BUSY, EMPTY
 
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 from timbres.domain.run import MAX_DURATION, AlertChange
@@ -40,7 +27,6 @@ from timbres.services.daily_run.bulk_query import MAX_FAILURES_IN_A_ROW
 
 # In six hours: after 1, 2, 4, 8 and then every 15 minutes.
 ATTEMPTS = 27
-SUCCESS: dict[str, Any] = {"batchItemFailures": []}
 
 
 def kill() -> None:
@@ -53,13 +39,13 @@ def kill() -> None:
 def test_a_worker_killed_before_it_publishes_loses_no_event(sf: FakeStack) -> None:
     sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=60))
     sf.accounts.add_issuers([RFC, RFC_N, EMPTY])
-    run = start(sf)
+    run = runs.start(sf)
     sf.aws_faults.before("events", "PutEvents", kill)
     with pytest.raises(Killed):
         sf.run_worker_once()
     sf.reset_warm_functions()
 
-    assert sums(finish(sf, run)) == ("finished", 3, 3, {})
+    assert runs.sums(runs.finish(sf, run)) == ("finished", 3, 3, {})
 
     for event_type, rfc in (("Stamps Exhausted", EMPTY), ("Stamps Low", RFC_N)):
         events = sf.events(event_type)
@@ -75,7 +61,7 @@ def test_a_batch_with_unexpected_errors_is_given_up_and_its_stored_counts_are_ke
     """EMPTY is counted, BUSY is not, and the result of their batch cannot be stored."""
     sf.accounts.add_issuers([EMPTY, BUSY, RFC_N])
     sf.pacs.fault("getTimbres", "code", code="500", rfc=BUSY, times=-1)
-    run = start(sf, batch_size=2)
+    run = runs.start(sf, batch_size=2)
     sf.aws_faults.reject(
         "dynamodb", "TransactWriteItems", "ValidationException", times=3, about="-0001"
     )
@@ -86,9 +72,9 @@ def test_a_batch_with_unexpected_errors_is_given_up_and_its_stored_counts_are_ke
         sf.advance_to_delayed()
 
     assert rounds == [(1, 1), (0, 1), (1, 0), (0, 0)]
-    assert sums(get_run(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
-    assert get_run(sf, run)["exhausted"] == 1
-    assert (event_counts(sf)["Daily Run Completed"], len(sf.mails())) == (1, 1)
+    assert runs.sums(runs.get(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
+    assert runs.get(sf, run)["exhausted"] == 1
+    assert (runs.event_counts(sf)["Daily Run Completed"], len(sf.mails())) == (1, 1)
     assert "ValidationException" in str(sf.logs.lines("batch failed"))
     (dead,) = sf.receive("RunsDeadLetterQueue")
     assert json.loads(dead["Body"])["run"] == run
@@ -99,7 +85,7 @@ def test_a_balance_with_unexpected_errors_is_given_up(stack: FakeStack) -> None:
     about = f'":account": {{"S": "{RC}"}}'
     stack.aws_faults.reject("dynamodb", "Query", "ValidationException", about=about)
 
-    assert sums(stack.run()) == ("finished", 1, 0, {"internal-error": 1})
+    assert runs.sums(stack.run()) == ("finished", 1, 0, {"internal-error": 1})
     assert len(stack.receive("RunsDeadLetterQueue")) == 1
 
 
@@ -112,11 +98,11 @@ def test_invalid_messages_go_to_the_dead_letter_queue_at_once(sf: FakeStack) -> 
     bodies += [json.dumps(key | {"number": "1"})]
     for body in bodies:
         sf.aws.client("sqs").send_message(QueueUrl=sf.aws.refs["RunsQueue"], MessageBody=body)
-    run = start(sf)
+    run = runs.start(sf)
 
     assert sf.run_worker_once() == (1 + len(bodies), 0)
 
-    assert sums(get_run(sf, run)) == ("finished", 1, 1, {})
+    assert runs.sums(runs.get(sf, run)) == ("finished", 1, 1, {})
     assert sorted(dead["Body"] for dead in sf.receive("RunsDeadLetterQueue")) == sorted(bodies)
 
 
@@ -127,71 +113,71 @@ def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack)
     sf.accounts.add_issuers([RFC, BUSY])
     sf.pacs.fault("getTimbres", "cut-before", rfc=RFC, times=-1)
     begun = sf.clock()
-    run = start(sf)
+    run = runs.start(sf)
 
     delays = []
     while sf.run_worker_once() == (0, 1):
         delays.append(round(sf.advance_to_delayed() / 60))
 
     assert delays == [1, 2, 4, 8, *[15] * (ATTEMPTS - 5)]
-    assert sums(get_run(sf, run)) == ("finished", 2, 1, {"pac-timeout": 1})
-    assert Counter(queried_rfcs(sf)) == {RFC: ATTEMPTS, BUSY: 1}
+    assert runs.sums(runs.get(sf, run)) == ("finished", 2, 1, {"pac-timeout": 1})
+    assert Counter(runs.queried_rfcs(sf)) == {RFC: ATTEMPTS, BUSY: 1}
     # The last attempt is within the run's maximum duration.
     assert MAX_DURATION - timedelta(minutes=16) < sf.clock() - begun < MAX_DURATION
     assert sf.close_overdue() == []
 
 
 def test_an_invocation_without_time_for_a_call_is_not_a_failure(sf: FakeStack) -> None:
-    add_many_issuers(sf, 3)
-    run = start(sf)
+    runs.add_many_issuers(sf, 3)
+    run = runs.start(sf)
 
     for _ in range(4):
         assert sf.run_worker_once(seconds=17) == (0, 1)
         assert sf.advance_to_delayed()
 
-    assert queried_rfcs(sf) == []
-    assert sums(get_run(sf, run)) == ("running", 3, 0, {})
-    assert sums(finish(sf, run)) == ("finished", 3, 3, {})
+    assert runs.queried_rfcs(sf) == []
+    assert runs.sums(runs.get(sf, run)) == ("running", 3, 0, {})
+    assert runs.sums(runs.finish(sf, run)) == ("finished", 3, 3, {})
 
 
 @pytest.mark.parametrize(("code", "times"), [("501", 9), ("503", 1)])
 def test_a_busy_pac_gets_one_call_at_each_attempt(sf: FakeStack, code: str, times: int) -> None:
-    add_many_issuers(sf, 5)
+    runs.add_many_issuers(sf, 5)
     sf.pacs.fault("getTimbres", "code", code=code, times=times)
 
-    assert sums(sf.run()) == ("finished", 5, 5, {})
-    assert len(queried_rfcs(sf)) == times + 5
+    assert runs.sums(sf.run()) == ("finished", 5, 5, {})
+    assert len(runs.queried_rfcs(sf)) == times + 5
 
 
 def test_issuers_that_fail_do_not_block_others(sf: FakeStack) -> None:
     sf.accounts.change(SF, sf.accounts.secret(SF, calls_in_flight=1))
     # The first ones of the batch fail: more than end an attempt.
-    rfcs = add_many_issuers(sf, MAX_FAILURES_IN_A_ROW + 5)
+    rfcs = runs.add_many_issuers(sf, MAX_FAILURES_IN_A_ROW + 5)
     others = rfcs[MAX_FAILURES_IN_A_ROW + 2 :]
     for rfc in rfcs[: -len(others)]:
         sf.pacs.fault("getTimbres", "code", code="500", rfc=rfc, times=-1)
-    start(sf)
+    runs.start(sf)
 
     for _ in range(5):
         sf.run_worker_once()
         sf.advance_to_delayed()
 
-    assert sorted(snapshots(sf)) == others
-    calls = Counter(queried_rfcs(sf))
+    assert sorted(runs.snapshots(sf)) == others
+    calls = Counter(runs.queried_rfcs(sf))
     assert {calls[rfc] for rfc in others} == {1}
 
 
 def test_an_outage_during_a_batch_gets_few_calls(sf: FakeStack) -> None:
-    add_many_issuers(sf, 40)
+    runs.add_many_issuers(sf, 40)
     # A fault without effect, on the first calls.
     sf.pacs.fault("getTimbres", "slow", seconds=0, times=20)
     sf.pacs.fault("getTimbres", "code", code="500", times=-1)
-    start(sf)
+    runs.start(sf)
 
     assert sf.run_worker_once() == (0, 1)
 
-    assert len(snapshots(sf)) == 20
-    assert len(queried_rfcs(sf)) <= 20 + MAX_FAILURES_IN_A_ROW + DEFAULT_CALLS_IN_FLIGHT
+    assert len(runs.snapshots(sf)) == 20
+    assert len(runs.queried_rfcs(sf)) <= 20 + MAX_FAILURES_IN_A_ROW + DEFAULT_CALLS_IN_FLIGHT
 
 
 @pytest.mark.parametrize(
@@ -202,7 +188,7 @@ def test_a_balance_that_fails(stack: FakeStack, code: str, reason: str, calls: i
     stack.accounts.delete(SF)
     stack.pacs.fault("saldos", "code", times=-1, code=code)
 
-    assert sums(stack.run()) == ("finished", 1, 0, {reason: 1})
+    assert runs.sums(stack.run()) == ("finished", 1, 0, {reason: 1})
     assert stack.pacs.calls() == ["saldos"] * calls
 
 
@@ -210,97 +196,91 @@ def test_a_balance_that_fails(stack: FakeStack, code: str, reason: str, calls: i
 
 
 def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(sf: FakeStack) -> None:
-    add_many_issuers(sf, 20)
+    runs.add_many_issuers(sf, 20)
     sf.pacs.state.solucion_factible.set_account(password="another")
-    run = start(sf, batch_size=2)
+    run = runs.start(sf, batch_size=2)
     # The template allows two workers at a time.
     assert int(sf.aws.refs["MaxConcurrentRunWorkers"]) == 2
 
-    with sf.environment("run_worker"):
-        threads = [
-            threading.Thread(
-                target=sf.load_function("run_worker").handler,
-                args=(event, LambdaContext("run_worker", 300)),
-            )
-            for event in batch_events(sf, size=5)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    workers = [sf.load_function("run_worker").handler for _ in range(2)]
 
-    assert len(threads) == 2
+    def work(worker: Any, event: Any) -> None:
+        worker(event, LambdaContext("run_worker", 300))
+
+    with sf.environment("run_worker"), ThreadPoolExecutor(2) as threads:
+        list(threads.map(work, workers, runs.batch_events(sf, size=5)))
+
     assert 1 <= len(sf.pacs.calls()) <= 2
-    assert sums(get_run(sf, run)) == ("finished", 20, 0, {"pac-credentials-rejected": 20})
-    assert event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
+    assert runs.sums(runs.get(sf, run)) == ("finished", 20, 0, {"pac-credentials-rejected": 20})
+    assert runs.event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
     rejected, counted = sf.mails()
     assert "rechazó las credenciales" in rejected
     assert "20 de 20 emisores: el PAC rechazó las credenciales" in counted
 
 
 def test_a_password_that_expires_during_a_run(sf: FakeStack) -> None:
-    add_many_issuers(sf, 30)
+    runs.add_many_issuers(sf, 30)
     # A fault without effect, on the first calls.
     sf.pacs.fault("getTimbres", "slow", seconds=0, times=10)
     sf.pacs.fault("getTimbres", "code", code="602", times=-1)
 
     run = sf.run()
 
-    assert sums(run) == ("finished", 30, 10, {"pac-credentials-rejected": 20})
-    assert len(queried_rfcs(sf)) <= 10 + DEFAULT_CALLS_IN_FLIGHT
-    assert len(snapshots(sf)) == 10
-    assert event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
+    assert runs.sums(run) == ("finished", 30, 10, {"pac-credentials-rejected": 20})
+    assert len(runs.queried_rfcs(sf)) <= 10 + DEFAULT_CALLS_IN_FLIGHT
+    assert len(runs.snapshots(sf)) == 10
+    assert runs.event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
 
 
 def test_an_account_whose_secret_was_deleted_after_the_start(sf: FakeStack) -> None:
-    name = add_second_account(sf, RFC, BUSY)
+    name = runs.add_second_account(sf, RFC, BUSY)
     sf.accounts.add_issuers([RFC])
-    run = start(sf)
+    run = runs.start(sf)
     sf.accounts.delete(name)
 
-    assert sums(finish(sf, run)) == ("finished", 3, 1, {"account-unknown": 2})
+    assert runs.sums(runs.finish(sf, run)) == ("finished", 3, 1, {"account-unknown": 2})
 
 
 # ---------------------------------------------------------------------- the end of a run
 
 
 def published_events(stack: FakeStack) -> list[dict[str, Any]]:
-    """Check that each run was published as it is stored; return the events."""
+    """Check that each run was published and its failures are listed; return the events."""
     published = stack.events("Daily Run Completed")
     for event in published:
-        record = get_run(stack, event["id"])
-        lines = record.pop("accounts")
+        record = runs.get(stack, event["id"])
+        accounts = record.pop("accounts")
         assert record.items() <= event.items()
         alerts = Counter(issuer["alert"] for issuer in event["issuers"])
         assert (alerts["low"], alerts["exhausted"]) == (event["low"], event["exhausted"])
-        assert event["exhausted_total"] >= event["exhausted"]
-        assert event["done"] == sum(line["done"] for line in lines)
-        assert event["expected"] == event["done"] + sum(event["failed"].values())
+        listed = stack.get(f"/runs/{event['id']}/failures").body["failures"]
+        for account in accounts:
+            failed = Counter(account["failed"])
+            failed[(account["account_stamps"] or {}).get("problem")] += 1
+            own = Counter(one["code"] for one in listed if one["account"] == account["account"])
+            assert own == failed - Counter([None])
     return published
 
 
-def test_an_overdue_run_is_closed_with_its_results(sf: FakeStack) -> None:
-    add_many_issuers(sf, 4)
-    sf.accounts.add_issuers([EMPTY])
-    run = start(sf, batch_size=2)
-    # The last of three batches is late.
-    first, second, late = batch_events(sf)
-    for event in (first, second):
-        sf.invoke("run_worker", event)
-    done = get_run(sf, run)["done"]
-    sf.clock.forward(hours=5, minutes=59)
-    assert sf.close_overdue() == []
-    sf.clock.forward(minutes=1)
+def test_an_overdue_run_is_closed_with_its_results(stack: FakeStack) -> None:
+    runs.add_many_issuers(stack, 3)
+    run = runs.start(stack, batch_size=2)
+    balance, first, second = runs.batch_events(stack)
+    stack.invoke("run_worker", first)
+    stack.clock.forward(hours=5, minutes=59)
+    assert stack.close_overdue() == []
+    stack.clock.forward(minutes=1)
 
-    (closed,) = sf.close_overdue()
+    (closed,) = stack.close_overdue()
 
-    assert sums(closed) == ("finished", 5, done, {"not-reached": 5 - done})
-    assert sf.close_overdue() == []
+    assert runs.sums(closed) == ("finished", 4, 2, {"not-reached": 2})
+    assert stack.close_overdue() == []
     # A late message adds nothing to a published run, and makes no call.
-    record, calls = get_run(sf, run), sf.pacs.calls()
-    assert sf.invoke("run_worker", late) == SUCCESS
-    assert (get_run(sf, run), sf.pacs.calls()) == (record, calls)
-    assert len(published_events(sf)) == 1
+    record, calls = runs.get(stack, run), stack.pacs.calls()
+    for late in (balance, second):
+        assert stack.invoke("run_worker", late) == {"batchItemFailures": []}
+    assert (runs.get(stack, run), stack.pacs.calls()) == (record, calls)
+    assert len(published_events(stack)) == 1
 
 
 def test_a_run_closed_during_its_start_plans_nothing_more(sf: FakeStack) -> None:
@@ -312,9 +292,9 @@ def test_a_run_closed_during_its_start_plans_nothing_more(sf: FakeStack) -> None
 
     sf.aws_faults.before("dynamodb", "TransactWriteItems", close)
 
-    assert sums(sf.run()) == ("finished", 0, 0, {})
+    assert runs.sums(sf.run()) == ("finished", 0, 0, {})
     assert len(published_events(sf)) == 1
-    assert queried_rfcs(sf) == []
+    assert runs.queried_rfcs(sf) == []
 
 
 @pytest.mark.parametrize(
@@ -331,7 +311,7 @@ def test_a_run_closed_while_a_worker_counts_publishes_what_is_stored(
 ) -> None:
     """Six hours pass and the run is closed during a step of the worker, which may be killed."""
     sf.accounts.add_issuers([EMPTY, BUSY, RFC_N])
-    run = start(sf, batch_size=1)
+    run = runs.start(sf, batch_size=1)
 
     def close() -> None:
         sf.clock.forward(hours=6)
@@ -350,7 +330,7 @@ def test_a_run_closed_while_a_worker_counts_publishes_what_is_stored(
     assert (published["id"], published["exhausted"]) == (run, 0)
     assert published["failed"] == {"not-reached": 3}
     # The late worker's counts are stored, and the next run publishes their alerts.
-    assert line(sf, EMPTY)["alert"] == "exhausted"
+    assert runs.line(sf, EMPTY)["alert"] == "exhausted"
     sf.clock.forward(hours=18)
     sf.run()
     sf.clock.forward(days=1)
@@ -387,10 +367,10 @@ def test_a_killed_end_publishes_what_is_stored(
     sf: FakeStack, service: str, operation: str, about: str
 ) -> None:
     """The closing function is killed; the workers continue; the closing is repeated."""
-    add_many_issuers(sf, 3)
+    runs.add_many_issuers(sf, 3)
     sf.accounts.add_issuers([EMPTY])
-    run = start(sf, batch_size=2)
-    events = list(batch_events(sf))
+    run = runs.start(sf, batch_size=2)
+    events = list(runs.batch_events(sf))
     sf.clock.forward(hours=6)
     sf.aws_faults.before(service, operation, kill, about)
     with pytest.raises(Killed):
@@ -404,7 +384,7 @@ def test_a_killed_end_publishes_what_is_stored(
     # Published twice at most, and the same both times.
     first, *others = published_events(sf)
     assert others in ([], [first])
-    assert (first["id"], get_run(sf, run)["status"]) == (run, "finished")
+    assert (first["id"], runs.get(sf, run)["status"]) == (run, "finished")
     sf.clock.forward(hours=17)
     sf.run()
     assert sum(f"{EMPTY} (cuenta" in mail for mail in sf.mails()) == 1
@@ -413,7 +393,7 @@ def test_a_killed_end_publishes_what_is_stored(
 def test_two_ends_at_the_same_time_publish_the_same_event(sf: FakeStack) -> None:
     """The first end pauses for longer than its lease, and then continues."""
     sf.accounts.add_issuers([EMPTY])
-    start(sf)
+    runs.start(sf)
 
     def close_too() -> None:
         sf.clock.forward(minutes=11)

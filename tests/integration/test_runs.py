@@ -6,11 +6,9 @@ test_run_failures.py has the calls that fail and the workers that stop.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -18,32 +16,14 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import Movement, bulk_rfc
+from tests.support import runs
 from tests.support.events import check_problem
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
-from tests.support.runs import (
-    BUSY,
-    EMPTY,
-    STRANGERS,
-    UNUSED,
-    add_many_issuers,
-    add_second_account,
-    batch_events,
-    event_counts,
-    finish,
-    get_run,
-    history,
-    line,
-    queried_rfcs,
-    snapshots,
-    start,
-    sums,
-)
+from tests.support.runs import BUSY, EMPTY, STRANGERS, UNUSED
 
 from timbres.aws import clients
 from timbres.aws.rate_limiter import RateLimiter
 from timbres.deadline import Deadline
-
-STAMPING = (RFC, RFC_N, EMPTY)  # at Reachcore
 
 
 @pytest.fixture
@@ -62,7 +42,7 @@ def stored_items(stack: FakeStack, *tables: str) -> list[list[str]]:
 
 def test_a_run_counts_every_issuer_of_every_account(stack: FakeStack) -> None:
     stack.accounts.add_issuers([RFC, RFC_N, EMPTY])
-    add_second_account(stack, BUSY, UNUSED)
+    runs.add_second_account(stack, BUSY, UNUSED)
 
     run = stack.run()
 
@@ -88,19 +68,9 @@ def test_a_run_counts_every_issuer_of_every_account(stack: FakeStack) -> None:
     }
     calls = {"getTimbres": 5, "getTimbresImplementacion": 2, "saldos": 1}
     assert Counter(stack.pacs.calls()) == calls
-    assert history(stack, RFC) == [
-        {
-            "date": "2026-11-19",
-            "as_of": "2026-11-19T13:53:41-06:00",
-            "contracted": 1000,
-            "used": 250,
-            "available": 750,
-            "unlimited": False,
-            "consumed": None,
-        }
-    ]
-    assert line(stack, BUSY, "acme-two")["available"] == 180
-    assert event_counts(stack) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
+    assert [snapshot["available"] for snapshot in runs.history(stack, RFC)] == [750]
+    assert runs.line(stack, BUSY, "acme-two")["available"] == 180
+    assert runs.event_counts(stack) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
 
 
 def test_unknown_issuers_stop_no_others_and_are_published(sf: FakeStack) -> None:
@@ -109,34 +79,21 @@ def test_unknown_issuers_stop_no_others_and_are_published(sf: FakeStack) -> None
     run = sf.run()
 
     code = "pac-rejected-request"
-    assert sums(run) == ("finished", 4, 2, {code: 2})
-    assert (history(sf, STRANGERS[0]), line(sf, STRANGERS[0])["as_of"]) == ([], None)
+    assert runs.sums(run) == ("finished", 4, 2, {code: 2})
+    assert (runs.history(sf, STRANGERS[0]), runs.line(sf, STRANGERS[0])["as_of"]) == ([], None)
     logged = sf.logs.lines("an issuer was not counted")
     assert {entry["rfc"] for entry in logged} == {*STRANGERS}
     change = {"account": SF, "rfc": EMPTY, "alert": "exhausted", "available": 0}
     empty = change | {"days_left": 0, "burn": None}
     assert sf.events("Stamps Exhausted") == [empty | {"run": run["id"]}]
-    assert sf.events("Daily Run Completed") == [
-        run
-        | {
-            "accounts": [SF],
-            "problems": {},
-            "exhausted_total": 1,
-            "failed_issuers": [{"account": SF, "rfc": rfc, "code": code} for rfc in STRANGERS],
-            "account_stamps": [],
-            "account_stamps_problems": {},
-            "failures": [
-                {"account": SF, "expected": 4, "failed": {code: 2}, "problem": None}
-                | {"account_stamps_problem": None, "counted": False}
-            ],
-            "accounts_not_counted": 1,
-            "issuers": [empty],
-        }
-    ]
+    (event,) = sf.events("Daily Run Completed")
+    assert (event["issuers"], event["exhausted_total"]) == ([empty], 1)
+    named = [{"account": SF, "rfc": rfc, "code": code} for rfc in STRANGERS]
+    assert (event["failed_issuers"], event["accounts_not_counted"]) == (named, 1)
 
 
 def test_an_account_without_issuers_and_no_account_at_all(sf: FakeStack) -> None:
-    assert sums(sf.run()) == ("finished", 0, 0, {})
+    assert runs.sums(sf.run()) == ("finished", 0, 0, {})
     sf.accounts.delete(SF)
     sf.reset_warm_functions()
     assert sf.run()["accounts"] == []
@@ -148,9 +105,9 @@ def test_batches_are_queued_by_turns_so_that_a_large_account_does_not_delay_othe
     sf: FakeStack,
 ) -> None:
     sf.accounts.add_issuers(map(bulk_rfc, range(8)))
-    other = add_second_account(sf, *map(bulk_rfc, range(4)))
+    other = runs.add_second_account(sf, *map(bulk_rfc, range(4)))
 
-    start(sf, batch_size=2)
+    runs.start(sf, batch_size=2)
 
     batches = [json.loads(message["Body"]) for message in sf.receive("RunsQueue")]
     assert [batch["account"] for batch in batches] == [SF, other, SF, other, SF, SF]
@@ -163,62 +120,20 @@ def test_batches_are_queued_by_turns_so_that_a_large_account_does_not_delay_othe
 def test_a_second_run_of_a_day_repeats_no_call_and_no_event(stack: FakeStack) -> None:
     stack.accounts.add_issuers([RFC, RFC_N, EMPTY, STRANGERS[0]])
     stack.run()
-    before, calls = stored_items(stack, "IssuersTable", "SnapshotsTable"), queried_rfcs(stack)
+    before, calls = stored_items(stack, "IssuersTable", "SnapshotsTable"), runs.queried_rfcs(stack)
     assert len(stack.mails()) == 1
     stack.clock.forward(hours=3)
 
     run = stack.run()
 
-    assert sums(run) == ("finished", 7, 6, {"pac-rejected-request": 1})
+    assert runs.sums(run) == ("finished", 7, 6, {"pac-rejected-request": 1})
     assert (run["low"], run["exhausted"]) == (0, 0)
-    assert queried_rfcs(stack) == [*calls, STRANGERS[0]]
+    assert runs.queried_rfcs(stack) == [*calls, STRANGERS[0]]
     assert stored_items(stack, "IssuersTable", "SnapshotsTable") == before
     assert stack.events("Daily Run Completed")[1]["issuers"] == []
-    assert event_counts(stack)["Stamps Exhausted"] == 1
+    assert runs.event_counts(stack)["Stamps Exhausted"] == 1
     _, repeated = stack.mails()
     assert repeated.startswith(f"Timbres: no se contaron 1 de 4 emisores de {SF}")
-
-
-def test_a_repeated_start_repeats_nothing(stack: FakeStack) -> None:
-    stack.accounts.add_issuers([RFC, EMPTY])
-    due = stack.clock()
-    run = stack.run(due)
-    calls, events, mails = stack.pacs.calls(), event_counts(stack), stack.mails()
-
-    assert stack.run(due) == run
-    assert sums(run) == ("finished", 5, 5, {})
-    assert (stack.pacs.calls(), event_counts(stack), stack.mails()) == (calls, events, mails)
-    assert len(stack.get("/runs").body["runs"]) == 1
-
-
-@pytest.mark.parametrize(
-    ("service", "operation", "after", "is_planned"),
-    [
-        # A plan that cannot be stored is repeated, like a start that fails.
-        ("dynamodb", "PutItem", 2, False),
-        ("dynamodb", "TransactWriteItems", 0, False),
-        ("sqs", "SendMessageBatch", 0, True),
-    ],
-)
-def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
-    sf: FakeStack, service: str, operation: str, after: int, is_planned: bool
-) -> None:
-    """The start fails at a write; an issuer is imported; the start is repeated."""
-    sf.pacs.state.solucion_factible.load_issuers(6)
-    new, *planned = map(bulk_rfc, range(6))
-    sf.accounts.add_issuers(planned)
-    sf.aws_faults.reject(service, operation, "InternalServerError", 500, after=after)
-    with nullcontext() if operation == "PutItem" else pytest.raises(Exception, match="Server"):
-        start(sf, batch_size=2)
-    sf.aws_faults.restore()
-    sf.accounts.add_issuers([new])
-
-    run = finish(sf, start(sf, batch_size=2))
-
-    planned += [] if is_planned else [new]
-    assert sums(run) == ("finished", len(planned), len(planned), {})
-    assert sorted(queried_rfcs(sf)) == sorted(planned)
-    assert event_counts(sf) == {"Daily Run Completed": 1}
 
 
 def test_two_starts_at_the_same_time_and_an_import_between(sf: FakeStack) -> None:
@@ -229,43 +144,24 @@ def test_two_starts_at_the_same_time_and_an_import_between(sf: FakeStack) -> Non
 
     def start_again() -> None:
         sf.accounts.add_issuers([new])
-        start(sf, batch_size=2)
+        runs.start(sf, batch_size=2)
 
     sf.aws_faults.before("dynamodb", "TransactWriteItems", start_again)
 
-    run = finish(sf, start(sf, batch_size=2))
+    run = runs.finish(sf, runs.start(sf, batch_size=2))
 
-    assert sums(run) == ("finished", 6, 6, {})
-    assert sorted(queried_rfcs(sf)) == [new, *planned]
-    assert event_counts(sf) == {"Daily Run Completed": 1}
-
-
-def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf: FakeStack) -> None:
-    sf.accounts.add_issuers([RFC, EMPTY])
-    sf.pacs.fault("getTimbres", "cut-before", rfc=RFC, times=2)
-    run = start(sf)
-    (event,) = batch_events(sf)
-    sent: list[str] = []
-    for operation in ("SendMessage", "SendMessageBatch"):
-        sf.aws_faults.watch("sqs", operation, lambda request, **_: sent.append(request.url))
-
-    results = [sf.invoke("run_worker", event)["batchItemFailures"] for _ in range(4)]
-
-    assert [len(failures) for failures in results] == [1, 1, 0, 0]
-    assert sums(get_run(sf, run)) == ("finished", 2, 2, {})
-    assert Counter(queried_rfcs(sf)) == {RFC: 3, EMPTY: 1}
-    assert event_counts(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 1}
-    # A worker sends nothing to the queue that triggers it.
-    assert sent == []
+    assert runs.sums(run) == ("finished", 6, 6, {})
+    assert sorted(runs.queried_rfcs(sf)) == [new, *planned]
+    assert runs.event_counts(sf) == {"Daily Run Completed": 1}
 
 
 def test_two_workers_with_the_same_message_at_the_same_time(sf: FakeStack) -> None:
     """The second worker counts the batch while the first has not stored its result."""
     sf.accounts.add_issuers([RFC, EMPTY, STRANGERS[0]])
     # The run does not end with this batch.
-    add_second_account(sf, BUSY)
-    run = start(sf)
-    (event,) = (one for one in batch_events(sf) if SF in str(one))
+    runs.add_second_account(sf, BUSY)
+    run = runs.start(sf)
+    (event,) = (one for one in runs.batch_events(sf) if SF in str(one))
     results: list[Any] = []
 
     def work() -> None:
@@ -275,25 +171,25 @@ def test_two_workers_with_the_same_message_at_the_same_time(sf: FakeStack) -> No
     work()
 
     assert results == [{"batchItemFailures": []}] * 2
-    assert sums(get_run(sf, run)) == ("running", 4, 2, {"pac-rejected-request": 1})
+    assert runs.sums(runs.get(sf, run)) == ("running", 4, 2, {"pac-rejected-request": 1})
     sf.advance_to_delayed()
-    assert sums(finish(sf, run)) == ("finished", 4, 3, {"pac-rejected-request": 1})
-    assert (event_counts(sf)["Daily Run Completed"], len(sf.mails())) == (1, 1)
+    assert runs.sums(runs.finish(sf, run)) == ("finished", 4, 3, {"pac-rejected-request": 1})
+    assert (runs.event_counts(sf)["Daily Run Completed"], len(sf.mails())) == (1, 1)
 
 
 def test_two_runs_at_the_same_time_publish_an_alert_once(sf: FakeStack) -> None:
     """A run by hand counts an issuer while the daily run has its stamps, not yet stored."""
     sf.accounts.add_issuers([EMPTY])
-    start(sf)
+    runs.start(sf)
     sf.clock.forward(minutes=1)
     sf.aws_faults.before("dynamodb", "TransactWriteItems", sf.run)
 
     sf.run_worker_until_idle()
 
-    runs = sf.get("/runs").body["runs"]
-    assert [run["status"] for run in runs] == ["finished"] * 2
-    assert sorted(run["exhausted"] for run in runs) == [0, 1]
-    assert event_counts(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 2}
+    listed = sf.get("/runs").body["runs"]
+    assert [run["status"] for run in listed] == ["finished"] * 2
+    assert sorted(run["exhausted"] for run in listed) == [0, 1]
+    assert runs.event_counts(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 2}
     assert len(sf.mails()) == 1
 
 
@@ -303,7 +199,7 @@ def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
 ) -> None:
     """It is removed before its batch is read, or while its count is not yet stored."""
     sf.accounts.add_issuers([RFC, BUSY])
-    run = start(sf)
+    run = runs.start(sf)
 
     def remove() -> None:
         key = {"account": {"S": SF}, "rfc": {"S": BUSY}}
@@ -314,21 +210,13 @@ def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
     else:
         remove()
 
-    assert sums(finish(sf, run)) == ("finished", 2, 2, {})
+    assert runs.sums(runs.finish(sf, run)) == ("finished", 2, 2, {})
     assert [issuer["rfc"] for issuer in sf.get(f"/accounts/{SF}/stamps").body["issuers"]] == [RFC]
-    assert history(sf, BUSY) == []
-    assert queried_rfcs(sf).count(BUSY) == is_counted
+    assert runs.history(sf, BUSY) == []
+    assert runs.queried_rfcs(sf).count(BUSY) == is_counted
 
 
 # ------------------------------------------------------------------------ the call rate
-
-
-def in_threads(*calls: Callable[[], Any]) -> None:
-    threads = [threading.Thread(target=call) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 @pytest.mark.parametrize(("rate", "count"), [(7, 1), (1000, 250)])
@@ -336,16 +224,12 @@ def test_calls_reserved_by_many_workers_keep_their_distance(
     sf: FakeStack, rate: int, count: int
 ) -> None:
     dynamodb, table = clients.client("dynamodb"), sf.aws.refs["RateLimitTable"]
-    reserved: list[float] = []
 
-    def reserve() -> None:
-        limiter = RateLimiter(dynamodb, table)
-        for _ in range(6):
-            begin = limiter.reserve(SF, rate, count, time.time() + 100)
-            assert begin is not None
-            reserved.append(begin)
+    def reserve(limiter: RateLimiter) -> float:
+        return limiter.reserve(SF, rate, count, time.time() + 100) or 0
 
-    in_threads(*[reserve] * 4)
+    with ThreadPoolExecutor(4) as workers:
+        reserved = workers.map(reserve, [RateLimiter(dynamodb, table) for _ in range(24)])
 
     gaps = [later - earlier for earlier, later in pairwise(sorted(reserved))]
     assert len(gaps) == 23
@@ -368,7 +252,7 @@ def test_a_call_that_would_begin_too_late_is_not_reserved(sf: FakeStack) -> None
 
 def test_a_worker_waits_for_the_calls_that_it_reserved(sf: FakeStack) -> None:
     sf.accounts.change(SF, sf.accounts.secret(SF, calls_per_second=5))
-    add_many_issuers(sf, 14)
+    runs.add_many_issuers(sf, 14)
     before = sf.time.time()
 
     sf.run()
@@ -385,20 +269,13 @@ def test_one_balance_contains_all_issuers(rc: FakeStack) -> None:
 
     run = rc.run()
 
-    assert sums(run) == ("finished", 4, 4, {})
+    assert runs.sums(run) == ("finished", 4, 4, {})
     assert [(c["operation"], c["month"]) for c in rc.pacs.reachcore.calls.as_json()] == [
         ("saldos", "2026-11")
     ]
     issuers = rc.get(f"/accounts/{RC}/stamps").body["issuers"]
-    assert {one["rfc"] for one in issuers} == {*STAMPING, BUSY}
-    month = rc.pacs.state.reachcore.as_json()["accounts"][0]["months"]["2026-11"]["movements"]
-    for rfc in STAMPING:
-        item = snapshots(rc)[rfc]
-        # Up to yesterday: today is not complete.
-        assert item["consumed"] == sum(
-            one["amount"] for one in month if one["rfc"] == rfc and one["date"] < "2026-11-19"
-        )
-        assert item["at"] == "2026-11-19T00:00:00-06:00"
+    assert {one["rfc"] for one in issuers} == {RFC, RFC_N, EMPTY, BUSY}
+    assert {one["at"] for one in runs.snapshots(rc).values()} == {"2026-11-19T00:00:00-06:00"}
 
 
 def test_the_end_of_a_month_is_an_ordinary_day(rc: FakeStack) -> None:
@@ -414,11 +291,12 @@ def test_the_end_of_a_month_is_an_ordinary_day(rc: FakeStack) -> None:
 
     months = [call["month"] for call in rc.pacs.reachcore.calls.as_json()]
     assert months == ["2026-11"] * 6 + ["2026-12"] * 2
-    found = history(rc, RFC, RC, **{"from": "2026-11-29", "to": "2026-12-02"})
+    # Each is counted up to the day before: today is not complete.
+    found = runs.history(rc, RFC, RC, **{"from": "2026-11-29", "to": "2026-12-02"})
     assert [(snapshot["date"], snapshot["consumed"]) for snapshot in found] == [
         (day.isoformat(), consumed) for day, consumed in zip(days, (None, 3, 5, 7), strict=True)
     ]
-    assert line(rc, RFC, RC)["burn_7"] == 5
+    assert runs.line(rc, RFC, RC)["burn_7"] == 5
 
 
 class ManualDeadline(Deadline):
@@ -433,7 +311,7 @@ class ManualDeadline(Deadline):
 
 
 def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(rc: FakeStack) -> None:
-    run, deadline = start(rc), ManualDeadline()
+    run, deadline = runs.start(rc), ManualDeadline()
     (message,) = rc.receive("RunsQueue")
     rc.aws_faults.before(
         "dynamodb", "TransactWriteItems", lambda: setattr(deadline, "has_passed", True)
@@ -442,12 +320,12 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(rc: FakeStack
     with rc.environment("run_worker"):
         worker = replace(rc.function("run_worker").daily_run_worker, balance_batch_size=2)
         is_done = worker.process(message["Body"], message["ReceiptHandle"], 1, deadline)
-    first = len(snapshots(rc))
+    first = len(runs.snapshots(rc))
     rc.advance_to_delayed()
 
     assert (is_done, first) == (False, 2)
-    assert sums(finish(rc, run)) == ("finished", 3, 3, {})
-    assert len(snapshots(rc)) == 3
+    assert runs.sums(runs.finish(rc, run)) == ("finished", 3, 3, {})
+    assert len(runs.snapshots(rc)) == 3
 
 
 # -------------------------------------------------------------------------------- alerts
@@ -458,9 +336,11 @@ def run_days(stack: FakeStack, contracted: int, *used: int) -> list[str | None]:
     published: list[str | None] = []
     for count in used:
         stack.pacs.state.solucion_factible.set_issuer(BUSY, contratados=contracted, usados=count)
-        before, mails = event_counts(stack), len(stack.mails())
+        before, mails = runs.event_counts(stack), len(stack.mails())
         stack.run()
-        alerts = [*(event_counts(stack) - before - Counter(["Daily Run Completed"])).elements()]
+        alerts = [
+            *(runs.event_counts(stack) - before - Counter(["Daily Run Completed"])).elements()
+        ]
         assert len(alerts) == len(stack.mails()) - mails <= 1
         published.append(alerts[0].removeprefix("Stamps ") if alerts else None)
         stack.clock.forward(days=1)
@@ -489,7 +369,7 @@ def test_a_live_count_between_runs_publishes_and_clears_nothing(sf: FakeStack) -
 
     # A contract clears the alert at once; the next alert is published.
     sf.create_contract(BUSY, 100)
-    assert line(sf, BUSY)["alert"] == "ok"
+    assert runs.line(sf, BUSY)["alert"] == "ok"
     assert run_days(sf, 200, 160) == ["Low"]
 
 
@@ -514,7 +394,7 @@ def test_one_mail_lists_all_alerts_of_a_run_the_most_urgent_first(sf: FakeStack)
 
 def test_more_runs_than_a_page_holds(sf: FakeStack) -> None:
     for _ in range(5):
-        start(sf)
+        runs.start(sf)
         sf.clock.forward(days=1)
 
     first = sf.get("/runs", limit="3").body

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import runs
 from tests.support.events import check_problem
 from tests.support.fake_stack import RC, SF, FakeStack
 from tests.support.further_cases import http
-from tests.support.runs import add_many_issuers, sums
 
 PATH, QUERY = f"/accounts/{RC}/balance", {"month": "2026-10"}
 
@@ -43,7 +43,7 @@ TRANSIENT: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
 @pytest.mark.parametrize("name", TRANSIENT)
 def test_a_run_counts_every_issuer_after_a_transient_error(stack: FakeStack, name: str) -> None:
     count_fault, balance_fault, times = TRANSIENT[name]
-    add_many_issuers(stack, 30)
+    runs.add_many_issuers(stack, 30)
     stack.pacs.fault("getTimbres", times=times, **count_fault)
     stack.pacs.fault("saldos", times=2, **balance_fault)
 
@@ -51,6 +51,6 @@ def test_a_run_counts_every_issuer_after_a_transient_error(stack: FakeStack, nam
 
     (account,) = (account for account in run["accounts"] if account["account"] == SF)
     assert (account["expected"], account["done"], account["failed"]) == (30, 30, {})
-    status, expected, done, failed = sums(run)
+    status, expected, done, failed = runs.sums(run)
     assert (status, failed) == ("finished", {})
     assert done == expected > 30

@@ -42,7 +42,7 @@ def start(stack: FakeStack, batch_size: int = BATCH_SIZE, due: datetime | None =
         return str(replace(service, batch_size=batch_size).start(due or stack.clock()).id)
 
 
-def get_run(stack: FakeStack, run: str) -> dict[str, Any]:
+def get(stack: FakeStack, run: str) -> dict[str, Any]:
     body: dict[str, Any] = stack.get(f"/runs/{run}").body
     return body
 
@@ -50,7 +50,7 @@ def get_run(stack: FakeStack, run: str) -> dict[str, Any]:
 def finish(stack: FakeStack, run: str) -> dict[str, Any]:
     """Deliver messages until none is left; return the run."""
     stack.run_worker_until_idle()
-    return get_run(stack, run)
+    return get(stack, run)
 
 
 def sums(run: dict[str, Any]) -> tuple[str, int, int, dict[str, int]]:
@@ -90,3 +90,9 @@ def line(stack: FakeStack, rfc: str, account: str = SF) -> dict[str, Any]:
 def event_counts(stack: FakeStack) -> Counter[str]:
     """Return the number of published events by type."""
     return Counter(entry["DetailType"] for entry in stack.published)
+
+
+def alerts(stack: FakeStack) -> list[str]:
+    """Return the types of the published events, except the ends of runs."""
+    types = [entry["DetailType"] for entry in stack.published]
+    return [name for name in types if name != "Daily Run Completed"]

@@ -241,7 +241,8 @@ class RunRepository:
     ) -> tuple[list[Failure], str | None]:
         """Return the failures of a page of a run, and the next cursor or None.
 
-        A page ends with the batch that reaches ``page_size`` failures. The first page begins with the accounts that were not counted at all. ``account`` selects
+        A page ends with the batch that reaches ``page_size`` failures. The first page begins with
+        the accounts that were not counted at all. ``account`` selects
         one account. Issuers without a result are ``not-reached`` once the run is closed. Raises
         ``parameter-invalid`` for an invalid cursor.
         """
