@@ -19,6 +19,7 @@ from timbres.domain.run import (
     AlertChange,
     Batch,
     BatchId,
+    Failure,
     Rfcs,
     Run,
     is_run_id,
@@ -117,8 +118,15 @@ def test_the_event_of_a_run_fits_although_2_000_accounts_fail_and_5_000_issuers_
     problem = AccountCount(problem="pac-permission-denied")
     accounts = [account(account=f"{n:041}", failed=failed, count=problem) for n in range(2_000)]
     change = AlertChange("acme-sf", "A&D061009TY8", "low", 10**9, 0.123, 10.0**9)
-    event = run_to_event(run(account(account="counted"), *accounts), [change] * 5_000)
-    assert len(event["issuers"]) == 200
+    failures = [Failure("acme-sf", f"AAA{n:06}AAA", "pac-timeout") for n in range(100)]
+    failures.append(Failure("acme-sf", "A&D061009TY8", "pac-rejected-request"))
+    record = run(account(account="counted"), *accounts)
+
+    event = run_to_event(record, [change] * 5_000, failures)
+
+    assert (len(event["issuers"]), len(event["failed_issuers"])) == (200, 60)
+    # The issuers that the PAC does not know are first.
+    assert event["failed_issuers"][0]["rfc"] == "A&D061009TY8"
     assert event["accounts_not_counted"] == 2_000
     assert not any(one["counted"] for one in event["failures"])
     # EventBridge accepts 256 KB.
