@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.support import runs
 from tests.support.events import LambdaContext
-from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
 from tests.support.fault_injection import Killed
 from tests.support.runs import BUSY, EMPTY
 
@@ -78,15 +78,6 @@ def test_a_batch_with_unexpected_errors_is_given_up_and_its_stored_counts_are_ke
     assert "ValidationException" in str(sf.logs.lines("batch failed"))
     (dead,) = sf.receive("RunsDeadLetterQueue")
     assert json.loads(dead["Body"])["run"] == run
-
-
-def test_a_balance_with_unexpected_errors_is_given_up(stack: FakeStack) -> None:
-    stack.accounts.delete(SF)
-    about = f'":account": {{"S": "{RC}"}}'
-    stack.aws_faults.reject("dynamodb", "Query", "ValidationException", about=about)
-
-    assert runs.sums(stack.run()) == ("finished", 1, 0, {"internal-error": 1})
-    assert len(stack.receive("RunsDeadLetterQueue")) == 1
 
 
 def test_invalid_messages_go_to_the_dead_letter_queue_at_once(sf: FakeStack) -> None:
@@ -182,11 +173,20 @@ def test_an_outage_during_a_batch_gets_few_calls(sf: FakeStack) -> None:
 
 @pytest.mark.parametrize(
     ("code", "reason", "calls"),
-    [("401", "pac-credentials-rejected", 1), ("500", "pac-error", ATTEMPTS)],
+    [
+        ("401", "pac-credentials-rejected", 1),
+        ("500", "pac-error", ATTEMPTS),
+        # An unexpected error, which the queue repeats.
+        (None, "internal-error", 3),
+    ],
 )
-def test_a_balance_that_fails(stack: FakeStack, code: str, reason: str, calls: int) -> None:
+def test_a_balance_that_fails(stack: FakeStack, code: str | None, reason: str, calls: int) -> None:
     stack.accounts.delete(SF)
-    stack.pacs.fault("saldos", "code", times=-1, code=code)
+    if code:
+        stack.pacs.fault("saldos", "code", times=-1, code=code)
+    else:
+        table = stack.aws.refs["IssuersTable"]
+        stack.aws_faults.reject("dynamodb", "Query", "ValidationException", about=table)
 
     assert runs.sums(stack.run()) == ("finished", 1, 0, {reason: 1})
     assert stack.pacs.calls() == ["saldos"] * calls
@@ -211,7 +211,9 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(sf: Fake
         list(threads.map(work, workers, runs.batch_events(sf, size=5)))
 
     assert 1 <= len(sf.pacs.calls()) <= 2
-    assert runs.sums(runs.get(sf, run)) == ("finished", 20, 0, {"pac-credentials-rejected": 20})
+    record = runs.get(sf, run)
+    assert runs.sums(record) == ("finished", 20, 0, {"pac-credentials-rejected": 20})
+    assert record["accounts"][0]["account_stamps"]["problem"] == "pac-credentials-rejected"
     assert runs.event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
     rejected, counted = sf.mails()
     assert "rechazó las credenciales" in rejected

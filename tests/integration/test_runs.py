@@ -46,26 +46,15 @@ def test_a_run_counts_every_issuer_of_every_account(stack: FakeStack) -> None:
 
     run = stack.run()
 
-    of_accounts = [account.pop("account_stamps") for account in run["accounts"]]
+    assert (run["id"], run["day"]) == ("2026-11-19-135341", "2026-11-19")
+    assert run["started_at"] == run["finished_at"] == "2026-11-19T13:53:41-06:00"
+    assert runs.sums(run) == ("finished", 8, 8, {})
+    assert (run["low"], run["exhausted"]) == (0, 1)
+    accounts = run["accounts"]
+    counts = [(account["account"], account["expected"], account["done"]) for account in accounts]
+    assert counts == [(RC, 3, 3), (SF, 3, 3), ("acme-two", 2, 2)]
+    of_accounts = [account["account_stamps"] for account in accounts]
     assert [of and of["available"] for of in of_accounts] == [None, 8950, 8950]
-    assert run == {
-        "id": "2026-11-19-135341",
-        "status": "finished",
-        "day": "2026-11-19",
-        "started_at": "2026-11-19T13:53:41-06:00",
-        "finished_at": "2026-11-19T13:53:41-06:00",
-        "low": 0,
-        "exhausted": 1,
-        "expected": 8,
-        "done": 8,
-        "failed": {},
-        "per_minute": None,
-        "expected_end": None,
-        "accounts": [
-            {"account": name, "expected": count, "done": count, "failed": {}, "problem": None}
-            for name, count in ((RC, 3), (SF, 3), ("acme-two", 2))
-        ],
-    }
     calls = {"getTimbres": 5, "getTimbresImplementacion": 2, "saldos": 1}
     assert Counter(stack.pacs.calls()) == calls
     assert [snapshot["available"] for snapshot in runs.history(stack, RFC)] == [750]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.aws.queues import batch_from_json, batch_to_json
+from timbres.aws.queues import RunQueue
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.run import (
     RUNNING,
@@ -61,10 +63,12 @@ def test_the_delay_doubles_up_to_a_quarter_of_an_hour() -> None:
     assert delays == [60, 120, 240, 480, 900, 900, 900]
 
 
-@given(st.from_regex(r"[A-Za-z0-9 &Ññ\"\\\\]+", fullmatch=True))
-def test_every_name_survives_a_round_trip(text: str) -> None:
-    batch = BatchId(text, text, text)
-    assert batch_from_json(batch_to_json(batch)) == batch
+def test_a_message_that_sqs_rejects_is_an_error() -> None:
+    response = {"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError"}]}
+    sqs = SimpleNamespace(send_message_batch=lambda **_: response)
+
+    with pytest.raises(ClientError, match="InternalError"):
+        RunQueue(sqs, "https://sqs").send(["a message"])
 
 
 def test_a_batch_is_complete_when_nothing_is_left() -> None:
