@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -239,12 +238,6 @@ def unreadable_secret(stack: FakeStack) -> None:
     stack.aws_faults.reject("secretsmanager", "GetSecretValue", "DecryptionFailure", about=SF)
 
 
-def not_counted_accounts(output: str) -> list[float]:
-    """Return the values of the metric in the output of the functions."""
-    entries = [json.loads(text) for text in output.splitlines()]
-    return [value for entry in entries for value in entry.get("AccountsNotCounted", ())]
-
-
 def failures(stack: FakeStack, run: str, **query: str) -> list[dict[str, Any]]:
     page = stack.get(f"/runs/{run}/failures", **query).body
     assert page["next"] is None
@@ -260,9 +253,8 @@ def failures(stack: FakeStack, run: str, **query: str) -> list[dict[str, Any]]:
         (unreadable_secret, "account-unreadable", "no se pudieron contar", 0),
     ],
 )
-def test_every_failing_night_has_a_mail_a_metric_and_a_list(
+def test_every_failing_night_has_a_mail_and_a_list(
     stack: FakeStack,
-    capsys: pytest.CaptureFixture[str],
     prepare: Prepare,
     problem: str,
     subject: str,
@@ -280,7 +272,6 @@ def test_every_failing_night_has_a_mail_a_metric_and_a_list(
         assert mails[-1].startswith(f"Timbres: {subject}")
         assert SF in mails[-1]
         assert f"/runs/{run['id']}/failures" in mails[-1]
-        assert not_counted_accounts(capsys.readouterr().out) == [1]
         found = failures(stack, run["id"])
         assert {(entry["account"], entry["code"]) for entry in found} == {(SF, problem)}
         named = [entry["rfc"] for entry in found if entry["rfc"]]
@@ -289,16 +280,13 @@ def test_every_failing_night_has_a_mail_a_metric_and_a_list(
         stack.clock.forward(days=1)
 
 
-def test_a_night_without_failures_is_silent(
-    stack: FakeStack, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_night_without_failures_is_silent(stack: FakeStack) -> None:
     """One of 20 issuers may fail."""
     stack.pacs.state.solucion_factible.load_issuers(19)
     stack.accounts.add_issuers(map(bulk_rfc, range(20)))
     run = stack.run()
     assert len(failures(stack, run["id"])) == 1
     assert (runs.event_counts(stack), stack.mails()) == ({"Daily Run Completed": 1}, [])
-    assert not_counted_accounts(capsys.readouterr().out) == [0]
 
 
 def test_the_failures_have_reasons_and_an_account(stack: FakeStack) -> None:
