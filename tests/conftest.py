@@ -19,7 +19,9 @@ class _StackScheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _StackScheduling:
     """Return a scheduler that keeps modules, and folders with a shared stack, in one process.
 
-    The groups of pytest-xdist change test ids, which pytest no longer allows.
+    The groups of pytest-xdist have no effect since pytest 9.2:
+    https://github.com/pytest-dev/pytest-xdist/issues/1386. It has no public hook for the grouping:
+    https://github.com/pytest-dev/pytest-xdist/pull/500.
     """
     # In their order: the folders that take longest come first, and the shortest tests last.
     config.option.loadscopereorder = False
