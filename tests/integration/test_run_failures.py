@@ -142,14 +142,14 @@ def test_a_busy_pac_gets_one_call_at_each_attempt(sf: FakeStack, code: str, time
 
 def test_issuers_that_fail_do_not_block_others(sf: FakeStack) -> None:
     sf.accounts.change(SF, sf.accounts.secret(SF, calls_in_flight=1))
-    # The first ones of the batch fail: more than end an attempt.
-    rfcs = runs.add_many_issuers(sf, MAX_FAILURES_IN_A_ROW + 5)
-    others = rfcs[MAX_FAILURES_IN_A_ROW + 2 :]
-    for rfc in rfcs[: -len(others)]:
+    # More than end an attempt, and sorted before the others.
+    rfcs = runs.add_many_issuers(sf, MAX_FAILURES_IN_A_ROW + 4)
+    others = rfcs[-3:]
+    for rfc in rfcs[:-3]:
         sf.pacs.fault("getTimbres", "code", code="500", rfc=rfc, times=-1)
     runs.start(sf)
 
-    for _ in range(5):
+    for _ in range(8):
         sf.run_worker_once()
         sf.advance_to_delayed()
 
@@ -158,17 +158,28 @@ def test_issuers_that_fail_do_not_block_others(sf: FakeStack) -> None:
     assert {calls[rfc] for rfc in others} == {1}
 
 
-def test_an_outage_during_a_batch_gets_few_calls(sf: FakeStack) -> None:
+@pytest.mark.parametrize(
+    ("code", "failures", "result", "failed"),
+    [
+        ("500", MAX_FAILURES_IN_A_ROW, (0, 1), {}),
+        # The password expires: no later attempt succeeds.
+        ("602", 1, (1, 0), {"pac-credentials-rejected": 20}),
+    ],
+)
+def test_a_pac_that_fails_during_a_batch_gets_few_more_calls(
+    sf: FakeStack, code: str, failures: int, result: tuple[int, int], failed: dict[str, int]
+) -> None:
     runs.add_many_issuers(sf, 40)
     # A fault without effect, on the first calls.
     sf.pacs.fault("getTimbres", "slow", seconds=0, times=20)
-    sf.pacs.fault("getTimbres", "code", code="500", times=-1)
-    runs.start(sf)
+    sf.pacs.fault("getTimbres", "code", code=code, times=-1)
+    run = runs.start(sf)
 
-    assert sf.run_worker_once() == (0, 1)
+    assert sf.run_worker_once() == result
 
     assert len(runs.snapshots(sf)) == 20
-    assert len(runs.queried_rfcs(sf)) <= 20 + MAX_FAILURES_IN_A_ROW + DEFAULT_CALLS_IN_FLIGHT
+    assert len(runs.queried_rfcs(sf)) <= 20 + failures + DEFAULT_CALLS_IN_FLIGHT
+    assert runs.get(sf, run)["failed"] == failed
 
 
 @pytest.mark.parametrize(
@@ -218,20 +229,6 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(sf: Fake
     rejected, counted = sf.mails()
     assert "rechazó las credenciales" in rejected
     assert "20 de 20 emisores: el PAC rechazó las credenciales" in counted
-
-
-def test_a_password_that_expires_during_a_run(sf: FakeStack) -> None:
-    runs.add_many_issuers(sf, 30)
-    # A fault without effect, on the first calls.
-    sf.pacs.fault("getTimbres", "slow", seconds=0, times=10)
-    sf.pacs.fault("getTimbres", "code", code="602", times=-1)
-
-    run = sf.run()
-
-    assert runs.sums(run) == ("finished", 30, 10, {"pac-credentials-rejected": 20})
-    assert len(runs.queried_rfcs(sf)) <= 10 + DEFAULT_CALLS_IN_FLIGHT
-    assert len(runs.snapshots(sf)) == 10
-    assert runs.event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
 
 
 def test_an_account_whose_secret_was_deleted_after_the_start(sf: FakeStack) -> None:
