@@ -163,22 +163,24 @@ def test_issuers_that_fail_do_not_block_others(sf: FakeStack) -> None:
     [
         ("500", MAX_FAILURES_IN_A_ROW, (0, 1), {}),
         # The password expires: no later attempt succeeds.
-        ("602", 1, (1, 0), {"pac-credentials-rejected": 20}),
+        ("602", 1, (1, 0), {"pac-credentials-rejected": 25}),
     ],
 )
 def test_a_pac_that_fails_during_a_batch_gets_few_more_calls(
     sf: FakeStack, code: str, failures: int, result: tuple[int, int], failed: dict[str, int]
 ) -> None:
-    runs.add_many_issuers(sf, 40)
+    # More than are stored at a time.
+    counted = 55
+    runs.add_many_issuers(sf, counted + 25)
     # A fault without effect, on the first calls.
-    sf.pacs.fault("getTimbres", "slow", seconds=0, times=20)
+    sf.pacs.fault("getTimbres", "slow", seconds=0, times=counted)
     sf.pacs.fault("getTimbres", "code", code=code, times=-1)
     run = runs.start(sf)
 
     assert sf.run_worker_once() == result
 
-    assert len(runs.snapshots(sf)) == 20
-    assert len(runs.queried_rfcs(sf)) <= 20 + failures + DEFAULT_CALLS_IN_FLIGHT
+    assert len(runs.snapshots(sf)) == counted
+    assert len(runs.queried_rfcs(sf)) <= counted + failures + DEFAULT_CALLS_IN_FLIGHT
     assert runs.get(sf, run)["failed"] == failed
 
 

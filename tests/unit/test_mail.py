@@ -273,6 +273,15 @@ def test_any_mail_has_a_subject_that_sns_accepts(name: str, text: str) -> None:
     assert rendered.text.endswith("\n\n-- \nTimbres\n")
 
 
+def test_a_mail_that_is_too_long_for_sns_is_shortened() -> None:
+    kind, detail = GOLDEN["stamps-counted-hundreds"]
+
+    text = mail(kind, with_texts(detail, "ñ" * 2_000)).text
+
+    assert 200_000 < len(text.encode()) < 256 * 1024
+    assert text.endswith("\n\nEl resto no cabe en este correo.\n\n-- \nTimbres\n")
+
+
 def test_the_longest_subjects_are_complete() -> None:
     account = "a" * 41
     failed = report("statement", "pdf", account=account, error=report_error("pac-error"))
