@@ -45,8 +45,7 @@ mutants: $(VENV)/installed ## mutate contract, credential and run code; exit 1 i
 	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 reliability: $(VENV)/installed ## inject every fault at every call, write docs/reliability.md: minutes
-	RELIABILITY=write $(BIN)/python -m pytest tests/integration/test_reliability.py \
-	  tests/e2e/test_reliability.py
+	RELIABILITY=write $(BIN)/python -m pytest tests/integration/test_reliability.py
 
 compare-idempotency: $(VENV)/installed ## count second contracts in 1,000 lost responses: an idempotency decorator and Timbres
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.compare_idempotency

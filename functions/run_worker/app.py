@@ -22,6 +22,7 @@ from timbres.handlers.dependencies import (
 from timbres.handlers.invocation import invocation_deadline, logger
 from timbres.handlers.settings import get_env
 from timbres.observability.metrics import metrics
+from timbres.pacs.base import CallLimits
 from timbres.repositories.daily_counts import AccountStampRepository, DailyCountRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.runs import RunRepository
@@ -36,7 +37,9 @@ class BatchIncompleteError(Exception):
 
 daily_run_worker = DailyRunWorker(
     # SQS retries what fails, minutes later, not at once.
-    create_pac_access(create_account_repository(), "stamps", "balance", attempts=1),
+    create_pac_access(
+        create_account_repository(), "stamps", "balance", limits=CallLimits(attempts=1)
+    ),
     IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
     DailyCountRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"), get_env("ISSUERS_TABLE")),
     AccountStampRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE")),

@@ -16,14 +16,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
 from local.fake_pacs.base import (
-    CONTROL,
     JSON,
     MAINTENANCE_PAGE,
     FakePac,
     Reply,
     RequestContext,
     json_reply,
-    json_response,
 )
 from local.fake_pacs.fake_data import (
     MEXICO_CITY,
@@ -99,7 +97,6 @@ class FakeReachcore(FakePac):
             [
                 ("POST", PATH, self._saldos),
                 ("POST", f"{PATH}/<file_format>", self._statement),
-                ("GET", f"{CONTROL}/served/<account>/<month>/<file_format>", self._get_served),
             ],
             clock,
         )
@@ -202,17 +199,6 @@ class FakeReachcore(FakePac):
     def _balance(self, query: _Query, rfc: str | None) -> Balance:
         now = self._clock().astimezone(MEXICO_CITY)
         return self._state.balance(str(query.account), str(query.month), rfc, now)
-
-    # -------------------------------------------------------------- control endpoints
-
-    def _get_served(
-        self, _request: Request, account: str, month: str, file_format: str
-    ) -> Response:
-        with self._served_lock:
-            content = self._served.get((account, month, file_format))
-        if content is None:
-            return json_response({"error": "no such statement was sent"}, 404)
-        return Response(content, content_type=_CONTENT_TYPES[file_format])
 
 
 def _error(code: str, message: str | None = None, body: str = "json") -> Reply:

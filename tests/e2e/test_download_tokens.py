@@ -6,8 +6,7 @@ import re
 import pytest
 import requests
 
-from tests.support.api_calls import eventually, forget_damaged_links, generate_report
-from timbres.domain.download_token import MAX_FAILURES
+from tests.support.api_calls import eventually, generate_report
 
 # Headers that differ between any two responses start with these.
 VARYING = ("date", "x-am", "apigw")
@@ -54,11 +53,3 @@ def test_the_gateway_answers_a_damaged_link_with_a_page_in_spanish(stack, path):
     assert response.status_code == 403
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "Este enlace no está completo" in response.text
-
-
-def test_a_source_with_too_many_damaged_links_waits(stack):
-    responses = [follow(stack, f"none-{n}") for n in range(MAX_FAILURES + 1)]
-    forget_damaged_links(stack)
-
-    assert (responses[-1].status_code, follow(stack, "none").status_code) == (429, 404)
-    assert 1 <= int(responses[-1].headers["Retry-After"]) <= 600

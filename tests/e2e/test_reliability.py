@@ -1,4 +1,4 @@
-"""A killed process on the local AWS, compared with docs/reliability.md."""
+"""A killed process on the local AWS; docs/reliability.md describes it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ from tests.support.api_calls import (
     put_fault,
     reconcile,
 )
-from tests.support.reliability_document import NOTHING, Row, agree, read
-
-HEADING = "On the local AWS"
-KILLED = "Contract: the function's process is killed while the PAC processes the request"
 
 
 def kill_processes(stack: Stack, function: str) -> None:
@@ -59,14 +55,7 @@ def test_a_contract_is_confirmed_after_its_function_was_killed(
     reconcile(environment, pending["id"], "confirmed", minutes=3)
     again = create_contract(stack, rfc, 60, "killed")
 
+    assert (killed.status_code, killed.json()["code"]) == (502, "internal-error")
     assert pending["status"] == "pending"
     assert (again.status_code, again.json()["id"]) == (201, pending["id"])
     assert contracts_at_pac(environment, rfc) == [10, 60]
-    row = Row(
-        KILLED,
-        [f"{killed.status_code} `{killed.json()['code']}`"],
-        [NOTHING],
-        ["the reconciler, within minutes"],
-    )
-    agree(HEADING, row, [KILLED], everywhere=True)
-    assert list(read(HEADING)) == [KILLED]

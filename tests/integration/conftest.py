@@ -10,8 +10,6 @@ from local.fake_pacs.server import serve
 from tests.support.fake_stack import RC, FakeStack, PacServers, running_fake_stack
 from tests.support.pac_servers import PacServer
 
-import timbres.pacs.http
-import timbres.pacs.solucion_factible.client
 from timbres.aws import clients
 
 
@@ -57,13 +55,6 @@ def shared_stack(module_stack: FakeStack) -> FakeStack:
         fake_pac.calls.clear()
     module_stack.accounts.clear_rejections()
     return module_stack
-
-
-@pytest.fixture
-def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waiting times of the PAC clients."""
-    monkeypatch.setattr(timbres.pacs.http, "BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(timbres.pacs.solucion_factible.client, "MIN_CONTRACT_SECONDS", 0.5)
 
 
 @pytest.fixture(scope="module")

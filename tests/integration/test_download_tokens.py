@@ -11,7 +11,6 @@ import pytest
 from tests.support.download_token_cases import issue_token, open_link, store_report
 from tests.support.events import api_gateway_event, check_problem
 from tests.support.fake_stack import RC, SF
-from tests.support.template import template
 
 from timbres.domain.download_token import (
     FAILURE_PERIOD_SECONDS,
@@ -240,16 +239,3 @@ def test_a_revocation_covers_all_valid_tokens_of_one_report(stack):
     assert revoke(stack, report.id, "old-rc").body["revoked"] == 1
     # Another account has a report with this id.
     check_problem(revoke(stack, report.id), 404, "report-not-found", "id")
-
-
-def test_only_the_download_routes_are_public():
-    api = template().text["Resources"]["Api"]["Properties"]
-    public = [
-        trigger.label
-        for trigger in template().triggers()
-        if trigger.kind == "Api"
-        and ("Auth" in trigger.properties or trigger.properties["RestApiId"] != {"Ref": "Api"})
-    ]
-
-    assert public == ["download_token/Mailed", "download_token/Open", "download_token/Unknown"]
-    assert api["Auth"] == {"DefaultAuthorizer": "AWS_IAM", "InvokeRole": "NONE"}

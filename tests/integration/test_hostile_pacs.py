@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
 import socket
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
 from functools import cache
 from typing import Any
 
 import pytest
-from local.fake_pacs.fake_data import Movement
-from tests.support.contradictions import contradict
-from tests.support.events import check_problem
-from tests.support.fake_stack import RC, RFC_N, SF, FakeStack
 from tests.support.further_cases import SERVICE, count, raw_deflate
 from tests.support.pac_cases import (
     BALANCE,
@@ -29,24 +23,24 @@ from tests.support.pac_cases import (
     Operation,
     every_operation,
     expect_pac_error,
+    new_client,
 )
 from tests.support.pac_servers import PacServer, RawServer, memory_below, raw_server, respond_with
 
 from timbres.deadline import Deadline
 from timbres.domain.stamps import Stamps
 from timbres.pacs.base import PacClient
-from timbres.pacs.registry import create_client
+from timbres.pacs.http import PacSession
 
-pytestmark = pytest.mark.usefixtures("short_timeouts")
 MIB = 1024 * 1024
 WSDL_TEXT = WSDL.read_text()
-SOAP = (COUNT, CONTRACT, LIVE_WSDL)
+SOAP = (COUNT, LIVE_WSDL)
 
 
 @cache
 def warm_client(operation: Operation, url: str) -> PacClient:
     """Return the client that a warm function reuses."""
-    return create_client(operation.account(url))
+    return new_client(operation.account(url))
 
 
 def call(operation: Operation, url: str, seconds: float = 4) -> Any:
@@ -79,20 +73,17 @@ BLANKS = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
 DEFLATED_BLANKS = BLANKS.compress(b" " * MIB) + BLANKS.flush(zlib.Z_FULL_FLUSH)
 GZIP_WITH_NAME = b"Content-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x08" + bytes(6)
 # The end of the head with the begin of the body, and what follows without end.
-PLAIN = {
+FLOODS = {
     "1 GB declared": (b"Content-Length: 1073741824\r\n\r\n", b"," * 0x40000),
     "more than any number": (b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n", b"," * 0x40000),
     "chunks without end": (CHUNKED, b"40000\r\n" + b"," * 0x40000 + b"\r\n"),
     "one chunk of 16 EB": (CHUNKED + b"F" * 15 + b"\r\n", b"," * 0x40000),
     "until the connection ends": (b"\r\n", b"," * 0x40000),
-}
-COMPRESSED = {
     "blanks": (b"Content-Encoding: deflate\r\n\r\n", DEFLATED_BLANKS),
     "nothing": (b"Content-Encoding: deflate\r\n\r\n", b"\x00\x00\x00\xff\xff" * 10_000),
     "members of nothing": (b"Content-Encoding: gzip\r\n\r\n", gzip.compress(b"") * 1_000),
     "a name": (GZIP_WITH_NAME, b"x" * 50_000),
 }
-FLOODS = PLAIN | COMPRESSED
 
 
 @contextmanager
@@ -119,8 +110,6 @@ def flood(begin: bytes, again: bytes, *, status: int = 200, pause: float = 0) ->
         *((operation, "1 GB declared") for operation in OPERATIONS),
         # Every flood is cheap to test with a small limit.
         *((operation, how) for operation in SOAP for how in [*FLOODS][1:]),
-        (BALANCE, "more than any number"),
-        (CSV, "chunks without end"),
     ],
 )
 def test_an_endless_body_is_rejected_at_the_limit(operation: Operation, how: str) -> None:
@@ -131,10 +120,18 @@ def test_an_endless_body_is_rejected_at_the_limit(operation: Operation, how: str
     assert sent[0] < max_read + 16 * MIB
 
 
-@pytest.mark.parametrize("how", COMPRESSED)
-def test_a_slow_compressed_stream_times_out_at_the_deadline(how: str) -> None:
-    with flood(*FLOODS[how], pause=0.3) as (server, _), expect_pac_error("pac-timeout"):
-        call(BALANCE, server.url, 0.8)
+def test_a_compressed_stream_without_content_times_out_at_the_deadline() -> None:
+    with flood(*FLOODS["nothing"], pause=0.1) as (server, _), expect_pac_error("pac-timeout"):
+        call(BALANCE, server.url, 0.6)
+
+
+def test_a_long_body_is_on_disk() -> None:
+    length = b"Content-Length: %d\r\n\r\n" % (16 * MIB)
+    with flood(length, b"," * 0x40000) as (server, _), PacSession("pac") as session:
+        with memory_below(4 * MIB):
+            response = session.fetch("GET", server.url, deadline=Deadline(10))
+        assert response.size == 16 * MIB
+        response.file.close()
 
 
 @pytest.mark.parametrize("status", [301, 307])
@@ -175,27 +172,14 @@ NOT_DECOMPRESSED = [
 ]  # fmt: skip
 
 
-@every_operation
 @pytest.mark.parametrize(("encoding", "content", "says"), NOT_DECOMPRESSED, ids=range(17))
 def test_a_body_that_cannot_be_decompressed_is_rejected(
-    operation: Operation, encoding: str, content: bytes, says: str, pac_server: PacServer, url: str
+    encoding: str, content: bytes, says: str, pac_server: PacServer, url: str
 ) -> None:
     pac_server.serve_app(respond_with(content, Content_Encoding=encoding))
 
-    expect_rejection(operation, url, says)
+    expect_rejection(BALANCE, url, says)
     assert len(pac_server.requests) == 1
-
-
-@pytest.mark.parametrize("operation", SOAP, ids=repr)
-@pytest.mark.parametrize(("encoding", "window"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
-def test_a_decompression_bomb_is_rejected_at_the_limit(
-    operation: Operation, encoding: str, window: int, pac_server: PacServer, url: str
-) -> None:
-    packer = zlib.compressobj(9, wbits=window)
-    bomb = b"".join(packer.compress(b" " * MIB) for _ in range(64)) + packer.flush()
-    pac_server.serve_app(respond_with(bomb, Content_Encoding=encoding))
-
-    expect_rejection(operation, url, f"longer than {operation.max_bytes:,} bytes", 25)
 
 
 # ---------------------------------------------------------------- redirects and references
@@ -247,12 +231,9 @@ def test_live_wsdl_with_external_references_is_rejected(
 # ---------------------------------------------------------------------------------- XML
 
 
-def reply(message: str, before: str = "", **changes: str) -> str:
-    """Return a reply with a message, after ``before`` and with changed texts."""
-    text = before + count(message=message)
-    for old, new in changes.items():
-        text = text.replace(old, new)
-    return text
+def reply(message: str, before: str = "") -> str:
+    """Return a reply with a message, after ``before``."""
+    return before + count(message=message)
 
 
 LAUGHS = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 10}">' for n in range(10))
@@ -285,9 +266,6 @@ XML: dict[str, str | bytes] = {
     "UTF-7": reply("x", '<?xml version="1.0" encoding="UTF-7"?>+ADw-!DOCTYPE x+AD4-'),
     "an encoding that is not": reply("x", '<?xml version="1.0" encoding="x-none"?>'),
     "two of an attribute": reply("x").replace("<n:return", '<n:return a="1" a="2"'),
-    "nothing": "",
-    "blanks": " \n" * 1000,
-    "JSON": '{"status": 200}',
 }  # fmt: skip
 
 
@@ -298,8 +276,6 @@ def test_hostile_xml_is_rejected(
 ) -> None:
     text = XML[what]
     content = text.encode() if isinstance(text, str) else text
-    if operation is CONTRACT:
-        content = content.replace(b"getTimbres", b"agregarContrato")
     pac_server.serve_app(respond_with(content.replace(b"{trap}", trap.url.encode())))
 
     expect_rejection(operation, url, "")
@@ -338,52 +314,3 @@ def test_harmless_extras_in_xml_are_ignored(
     pac_server.serve_app(respond_with(HARMLESS[what].replace("{trap}", trap.url)))
 
     assert call(COUNT, url) == Stamps(5, None, None)
-
-
-# ------------------------------------------------------------ output of Timbres to callers
-
-HOSTILE_MESSAGE = (
-    "=cmd|'/c calc'!A1\r\nSubject: hola\r\n\r\n<script>alert(1)</script> javascript:alert(1) "
-    "\u202egpj.exe\u2066 ${jndi:ldap://x} %n%s\tfin " + "x" * 50_000
-)
-CLEANED_MESSAGE = (
-    "=cmd|'/c calc'!A1 Subject: hola <script>alert(1)</script> javascript:alert(1) "
-    "gpj.exe ${jndi:ldap://x} %n%s fin " + "x" * 300
-)[:300]
-
-
-def test_a_hostile_message_is_cleaned_and_truncated_everywhere(shared_stack: FakeStack) -> None:
-    fault = {"fault": "code", "mensaje": HOSTILE_MESSAGE}
-    shared_stack.pacs.fault("agregarContrato", code="632", **fault)
-    rejection = check_problem(shared_stack.create_contract(), 422, "transaction-limit-exceeded")
-    shared_stack.pacs.fault("getTimbres", code="601", **fault)
-    response = shared_stack.get(f"/accounts/{SF}/stamps", rfc=RFC_N)
-    credentials = check_problem(response, 502, "pac-credentials-rejected")
-
-    assert rejection["pac"]["message"] == credentials["pac"]["message"] == CLEANED_MESSAGE
-    assert {item["pac_message"] for item in shared_stack.contract_items()} == {CLEANED_MESSAGE}
-    (event,) = shared_stack.events("Credentials Rejected")
-    assert event["pac"]["message"] == CLEANED_MESSAGE
-    (mail,) = shared_stack.mails()
-    subject, _, text = mail.partition("\n\n")
-    assert subject == f"Timbres: credenciales rechazadas, cuenta {SF}"
-    assert not [line for line in text.splitlines() if line.startswith(("Subject:", "=cmd"))]
-    assert all(len(json.dumps(line)) < 2_000 for line in shared_stack.logs.lines())
-    assert "x" * 301 not in shared_stack.all_output()
-    assert "\u202e" not in shared_stack.all_output()
-
-
-def test_a_response_larger_than_the_lambda_limit_returns_a_problem(
-    shared_stack: FakeStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The longest possible movements, and more than the maximum number of them.
-    kind = "\N{PILE OF POO}" * 100
-    movements = [Movement(date(2026, 10, 2), "\\" * 94 + f"{n:06}", kind) for n in range(6_000)]
-    contradict(shared_stack, 6_000, movements)
-
-    full = shared_stack.get(f"/accounts/{RC}/balance", month="2026-10")
-    monkeypatch.setattr("timbres.handlers.http.MAX_RESPONSE_BYTES", len(full.text) - 1)
-    response = shared_stack.get(f"/accounts/{RC}/balance", month="2026-10")
-
-    assert (full.status, len(full.body["movements"])) == (200, 5_000)
-    assert "request one rfc" in check_problem(response, 422, "answer-too-large")["detail"]

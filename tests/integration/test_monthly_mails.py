@@ -17,14 +17,19 @@ from tests.support.template import template
 from tests.unit.test_monthly_reports import ALL_FAILED, OCTOBER, RUN, reports_of_2000_accounts
 
 from timbres.domain.download_token import download_token_hash
-from timbres.domain.report import FILE_FORMATS, PENDING
+from timbres.domain.report import FILE_FORMATS, FORMATS, PENDING
 from timbres.repositories.dynamodb import serialize
 from timbres.repositories.reports import MonthlyRunRepository
 
-REQUESTED = [
-    (RC, "2026-10-statement-csv-0001"),
-    *((name, "2026-10-consumption-csv-0001") for name in (RC, SF, "all")),
-]
+
+def monthly_reports(*formats: str) -> list[tuple[str, str]]:
+    """Return the reports of October in these formats, (account, id)."""
+    kinds = [(RC, "statement", form) for form in FORMATS["statement"] if form in formats]
+    kinds += [(name, "consumption", form) for name in (RC, SF, "all") for form in formats]
+    return [(name, f"2026-10-{kind}-{form}-0001") for name, kind, form in kinds]
+
+
+REQUESTED = monthly_reports("csv")
 STARTED = {"month": "2026-10", "requested": len(REQUESTED), "failed": {}}
 
 

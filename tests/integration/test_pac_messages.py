@@ -1,4 +1,4 @@
-"""PAC messages on every path to a caller contain no part of a credential.
+"""PAC messages on every path to a caller are cleaned, and contain no part of a credential.
 
 The contract journal, responses, events and logs are searched after each test, in a shared stack.
 """
@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 from tests.support.events import ApiResponse, check_problem
-from tests.support.fake_stack import RC, RFC, SF, FakeStack, PacServers
+from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack, PacServers
 from tests.support.further_cases import fault
 from werkzeug import Response
 
@@ -103,21 +103,32 @@ def test_messages_and_codes_of_reachcore_are_free_of_credentials(
     assert_hidden(shared_stack, api_key)
 
 
-@pytest.mark.parametrize("place", ["summary", "movement"])
-def test_a_repeated_field_whose_name_is_a_credential_is_not_quoted(
-    shared_stack: FakeStack, place: str
-) -> None:
-    api_key = shared_stack.credentials.api_key
-    twice = f'"{api_key}": 1, "{api_key}": 2'
-    summary = (
-        '"TipoConsumo": "Postpago", "FechaActual": "2026-11-19T00:00:00", "Registrados": 1, '
-        '"Autorizados": 1, "GeneraronTimbre": 1, "Transacciones": 1'
-    )
-    movement = f'{summary}, "Detalle": [{{{twice}}}]'
-    reply = f"{{{summary}, {twice}}}" if place == "summary" else f"{{{movement}}}"
-    shared_stack.pacs.fault("saldos", "wrong-shape", reply=reply)
+HOSTILE_MESSAGE = (
+    "=cmd|'/c calc'!A1\r\nSubject: hola\r\n\r\n<script>alert(1)</script> javascript:alert(1) "
+    "\u202egpj.exe\u2066 ${jndi:ldap://x} %n%s\tfin " + "x" * 50_000
+)
+CLEANED_MESSAGE = (
+    "=cmd|'/c calc'!A1 Subject: hola <script>alert(1)</script> javascript:alert(1) "
+    "gpj.exe ${jndi:ldap://x} %n%s fin " + "x" * 300
+)[:300]
 
-    body = check_problem(read_balance(shared_stack), 502, "pac-protocol-error")
 
-    assert "a field appears twice" in body["detail"]
-    assert_hidden(shared_stack, api_key)
+def test_a_hostile_message_is_cleaned_and_truncated_everywhere(shared_stack: FakeStack) -> None:
+    fault = {"fault": "code", "mensaje": HOSTILE_MESSAGE}
+    shared_stack.pacs.fault("agregarContrato", code="632", **fault)
+    contract = shared_stack.create_contract(RFC, 9)
+    shared_stack.pacs.fault("getTimbres", code="601", **fault)
+    count = shared_stack.get(f"/accounts/{SF}/stamps", rfc=RFC_N)
+
+    rejection = check_problem(contract, 422, "transaction-limit-exceeded")
+    credentials = check_problem(count, 502, "pac-credentials-rejected")
+    assert rejection["pac"]["message"] == credentials["pac"]["message"] == CLEANED_MESSAGE
+    assert CLEANED_MESSAGE in {item.get("pac_message") for item in shared_stack.contract_items()}
+    event = shared_stack.events("Credentials Rejected")[-1]
+    assert event["pac"]["message"] == CLEANED_MESSAGE
+    subject, _, text = shared_stack.mails()[-1].partition("\n\n")
+    assert subject == f"Timbres: credenciales rechazadas, cuenta {SF}"
+    assert not [line for line in text.splitlines() if line.startswith(("Subject:", "=cmd"))]
+    assert all(len(json.dumps(line)) < 2_000 for line in shared_stack.logs.lines())
+    assert "x" * 301 not in shared_stack.all_output()
+    assert "\u202e" not in shared_stack.all_output()

@@ -9,22 +9,18 @@ from datetime import date
 from typing import Any
 
 import pytest
-import requests
 from local.fake_pacs.fake_data import Movement
+from local.fake_pacs.statements import csv_statement
 from tests.integration.test_balance_api import put_snapshots
+from tests.integration.test_monthly_mails import monthly_reports, run_monthly
 from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.report_readers import sheets_of
 
+from timbres.domain.report import FILE_FORMATS
+
 PATH = f"/accounts/{RC}/reports"
 ACME = "Acme Timbrado"
-FORMATS = ("csv", "xlsx", "pdf", "html")
-
-
-def served_statement(stack, form="csv"):
-    """Return the statement of October that the fake PAC served last."""
-    url = f"{stack.pacs.urls['reachcore']}/_control/served/Acme%20Timbrado/2026-10/{form}"
-    return requests.get(url, timeout=5).content
 
 
 def get_report(stack, report):
@@ -118,7 +114,7 @@ def test_a_report_is_requested_again_unless_it_is_pending(stack, until_then, ver
 )
 def test_a_statement_is_the_pac_s_own_byte_for_byte(stack, form, media_type):
     body = make_report(stack, RC, "2026-10", "statement", form)
-    expected = served_statement(stack, form)
+    (expected,) = stack.pacs.reachcore.statements("2026-10", form)
     (event,) = stack.events("Report Ready")
     stack.pacs.state.reachcore.add_movements(ACME, [Movement(date(2026, 10, 31), RFC)])
     newer = make_report(stack, RC, "2026-10", "statement", form)
@@ -246,6 +242,51 @@ def test_a_year_has_its_months_side_by_side_with_names_and_costs(stack):
     assert [row[1] for row in month["Por RFC"][1:] if row[0] == RFC] == ["Aceros, S.A."]
 
 
+def count_account(stack, left):
+    """Count the issuers and the account on two days; the account has ``left`` stamps then."""
+    stack.accounts.add_issuers([RFC, RFC_N])
+    for used in (9_900 - left, 10_000 - left):
+        stack.pacs.state.solucion_factible.set_account(contratados=10_000, usados=used)
+        stack.run()
+        stack.clock.forward(days=1)
+
+
+def test_a_report_has_the_last_count_of_the_account(stack):
+    count_account(stack, 2000)
+
+    summary = sheets(stack, "all", "2026-11")["Resumen"]
+
+    counts = [SF, "10,000", "8,000", "2,000", "20/11 13:53", "20.0"]
+    heading = next(n for n, row in enumerate(summary) if row[:2] == ["Cuenta", "Contratados"])
+    assert summary[heading + 1][:6] == counts
+    # An account whose PAC does not return its stamps is not in the table.
+    assert summary[heading + 2][0] == ""
+    assert "contratados sin usar" not in str(summary)
+
+
+def test_a_report_says_that_issuers_have_more_than_the_account(stack):
+    uncounted, without_contract = "XYZ010203AB1", "GOMP800101QX2"
+    stack.accounts.add_issuers([uncounted, without_contract])
+    stack.pacs.state.solucion_factible.set_issuer(without_contract, contratados=0, usados=20)
+    count_account(stack, 760)
+
+    book = sheets(stack, SF, "2026-11")
+
+    sentence = "Los emisores tienen al menos 770 timbres contratados sin usar; la cuenta tiene 760 "
+    assert sentence in str(book["Resumen"])
+    (issuer,) = (row for row in book["Por RFC"] if row[0] == without_contract)
+    assert issuer[5::2] == ["sin contrato"] * 2
+
+
+def test_an_account_that_was_never_counted_has_no_figures(stack):
+    stack.pacs.fault("getTimbresImplementacion", "soap-fault", times=-1)
+    count_account(stack, 760)
+
+    summary = sheets(stack, SF, "2026-11")["Resumen"]
+
+    assert [SF, *["sin dato"] * 5] in (row[:6] for row in summary)
+
+
 def test_all_has_consumption_reports_but_is_not_an_account(stack):
     stack.accounts.create("all", stack.accounts.secret(RC))
 
@@ -279,20 +320,15 @@ def test_all_names_a_failed_account(stack, is_secret, make, problem):
     assert (problem in notice, summary[3][1]) == (True, "115")
 
 
-def test_a_statement_that_disagrees_with_the_balance_is_kept_and_published(stack, monkeypatch):
+def test_a_statement_that_disagrees_with_the_balance_is_kept_and_published(stack):
     fake = stack.pacs.state.reachcore
-    balance = fake.balance
-
-    def balance_then_movement(*args):
-        month_balance = balance(*args)
-        fake.add_movements(ACME, [Movement(date(2026, 10, 2), RFC)])
-        return month_balance
-
-    monkeypatch.setattr(fake, "balance", balance_then_movement)
+    older = fake.balance(ACME, "2026-10", None, stack.clock())
+    fake.add_movements(ACME, [Movement(date(2026, 10, 2), RFC)])
+    stack.pacs.fault("csv", "wrong-shape", reply=csv_statement(older).decode())
 
     body = make_report(stack)
 
-    assert stack.download(body["url"]).content == served_statement(stack)
+    assert stack.download(body["url"]).content == csv_statement(older)
     csv_total, json_total = body["differences"]["amount"]
     assert (json_total, "registered" in body["differences"]) == (csv_total + 1, False)
     (line,) = stack.logs.lines("the PAC's CSV and JSON of the same month disagree")
@@ -384,47 +420,25 @@ def test_an_unexpected_error_fails_the_report_at_the_third_attempt(stack):
     assert fail_report(stack)["error"]["code"] == "internal-error"
 
 
-FIRST = "2026-11-01T12:00:00Z"
-REQUESTED = [
-    *((RC, f"2026-10-statement-{form}-0001") for form in ("csv", "pdf")),
-    *((account, f"2026-10-consumption-{form}-0001") for account in (RC, SF, "all")
-      for form in FORMATS),
-]  # fmt: skip
-
-
-def run_monthly(stack, due=FIRST):
-    return stack.invoke("report", {"month": "previous", "scheduled_time": due})
-
-
-def records(stack):
-    """Return the records of reports, without those of runs."""
-    items = stack.aws.items("ReportsTable")
-    return [record for record in items if not record["account"].startswith("#")]
-
-
 def test_the_monthly_run_requests_every_report_of_every_account(stack):
     # A late start uses the month of its due time.
     stack.clock.forward(days=20)
 
-    result = run_monthly(stack)
+    assert run_monthly(stack) == {"month": "2026-10", "requested": 14, "failed": {}}
 
-    assert result == {"month": "2026-10", "requested": 14, "failed": {}}
     # A message has all formats of an account's consumption: they read each month once.
     assert stack.deliver() == (5, 0)
     assert Counter(stack.pacs.calls()) == {"saldos": 2 + 2 + 1, "csv": 1, "pdf": 1}
-    stored = records(stack)
-    assert sorted((item["account"], item["id"]) for item in stored) == sorted(REQUESTED)
-    states = {(item["status"], item["requested_by"]) for item in stored}
-    assert states == {("ready", "schedule")}
-    assert len(stack.events("Report Ready")) == 14
+    requested_by = [event["requested_by"] for event in stack.events("Report Ready")]
+    assert requested_by == ["schedule"] * 14
     (event,) = stack.events("Monthly Reports Completed")
     assert (event["ready"], event["failed"], event["accounts_failed"]) == (14, 0, {})
+    # The reports of all accounts come first.
     listed = [(report["account"], report["id"]) for report in event["reports"]]
-    assert listed == [*REQUESTED[-4:], *REQUESTED[:-4]]
-    # A repeated start requests nothing; the next month's run is separate.
-    assert run_monthly(stack) == result
-    assert stack.receive() == []
-    assert run_monthly(stack, "2026-12-01T12:00:00Z")["month"] == "2026-11"
+    requested = monthly_reports(*FILE_FORMATS)
+    assert listed == [*requested[-4:], *requested[:-4]]
+    due = {"month": "previous", "scheduled_time": "2026-12-01T12:00:00Z"}
+    assert stack.invoke("report", due)["month"] == "2026-11"
 
 
 def test_the_completed_run_lists_what_failed_with_reasons(stack):

@@ -1,19 +1,14 @@
-"""A third PAC, added only by its package and its row in pac_cases.
+"""A third PAC, added only by its package and its row in pac_cases, in functions and the doctor.
 
-The suites for every PAC cover it; these tests cover the functions, the doctor and the API document.
+The suites for every PAC cover its client.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from local.emulator_process import ROOT
 from local.fake_pacs.server import serve
 from tests.integration.test_contracts_api import reconcile
 from tests.support import libre
@@ -25,14 +20,6 @@ from tools.doctor.accounts import AccountChecks
 from timbres.pacs import registry
 
 ACCOUNT = "acme-libre"
-DOCUMENT = """
-import json
-from tests.support import libre
-from timbres.pacs.registry import PACS
-PACS[libre.PAC.name] = libre.PAC
-from tools.openapi import build_document
-print(json.dumps(build_document()["components"]["schemas"]["Pac"]["enum"]))
-"""
 
 
 @pytest.fixture
@@ -122,16 +109,3 @@ def test_the_doctor_checks_it(stack: FakeStack, secret: dict[str, Any], fake: Li
     findings = run_doctor(stack)
     assert any("libre, sandbox; low below" in text for _, text in findings)
     assert "unlimited" in findings[-1][1]
-
-
-def test_the_api_document_lists_it() -> None:
-    process = subprocess.run(
-        [sys.executable, "-c", DOCUMENT],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'timbres'}"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert json.loads(process.stdout) == sorted([*registry.PACS, "libre"])

@@ -250,6 +250,6 @@ MUTATIONS = (
         "yield report", MONTHLY_TESTS),
     run("contradictory responses are accepted", BALANCE,
         "return transactions == consumed",
-        "return True", "tests/integration/test_contradictions.py"),
+        "return True", "tests/integration/test_unusual_movements.py"),
 )
 # fmt: on

@@ -84,27 +84,7 @@ _MEANINGS = {
 }
 
 
-class Row(NamedTuple):
-    """A documented error."""
-
-    pac: str
-    operation: str
-    code: str
-    message: str
-    meaning: Meaning
-
-
-def rows() -> list[Row]:
-    """Return every row of every table."""
-    found = []
-    for operation, table in _TABLES.items():
-        pac = "solucion-factible" if "Utilerias" in operation else "reachcore"
-        for line in filter(None, table.splitlines()):
-            code, meaning, message = line.split(maxsplit=2)
-            found.append(Row(pac, operation, code, message, _MEANINGS[meaning]))
-    return found
-
-
 def documented(operation: str) -> dict[str, Meaning]:
     """Return the documented codes of an operation in their order, with their meanings."""
-    return {row.code: row.meaning for row in sorted(rows()) if row.operation == operation}
+    rows = [line.split(maxsplit=2) for line in _TABLES[operation].splitlines() if line]
+    return {code: _MEANINGS[meaning] for code, meaning, _ in sorted(rows)}

@@ -37,8 +37,6 @@ SERVICES = {
     "s3": "S3",
     "sns": "SNS",
 }
-# botocore uses other names for two services in its events.
-_ALIASES = {"secrets-manager": "secretsmanager", "eventbridge": "events"}
 NO_NEED = "none needed"
 
 
@@ -86,9 +84,8 @@ class AwsFaultInjector:
         self.refused = self.killed = self.lost = self.after = None
         self.dead = False
 
-    def _before(self, event_name: str, params: dict[str, Any], **_: Any) -> Any:
-        _, service, operation = event_name.split(".")
-        service = _ALIASES.get(service, service)
+    def _before(self, model: Any, params: dict[str, Any], **_: Any) -> Any:
+        service = model.service_model.service_name
         with self._lock:
             if self.dead or self.killed == ("before", len(self.calls)):
                 self.dead = True
@@ -96,18 +93,18 @@ class AwsFaultInjector:
             number = sum(call.service == service for call in self.calls)
             if self.lost == len(self.calls):
                 params["headers"][moto_patches.LOST] = str(uuid.uuid4())
-            self.calls.append(Call(service, operation, len(self.stack.pacs.calls())))
+            self.calls.append(Call(service, model.name, len(self.stack.pacs.calls())))
         if self.refused is None or service != self.refused[0] or number < self.refused[1]:
             return None
         error = {"Code": self.refused[2], "Message": "no"}
         return SimpleNamespace(status_code=400), {"Error": error, "ResponseMetadata": {}}
 
-    def _after(self, event_name: str, **_: Any) -> None:
+    def _after(self, model: Any, **_: Any) -> None:
         if self.killed == ("after", len(self.calls) - 1):
             self.dead = True
             raise Killed
         if self.after is not None:
-            self.after(event_name.rpartition(".")[2])
+            self.after(model.name)
 
 
 @dataclass(frozen=True)
@@ -180,10 +177,6 @@ class Scenario:
             lost += "; published twice, mailed once"
         return responses, lost + self.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
 
-    def items(self, table: str) -> list[dict[str, Any]]:
-        """Return all items of a table from moto, without a call to AWS."""
-        return self.stack.aws.items(table)
-
     def _begin(self, operation: Operation) -> None:
         # A reset is faster than a new stack.
         stack = self.stack
@@ -195,7 +188,8 @@ class Scenario:
         stack.clock.at = START
         stack.pacs = Pacs.start(self.pac_servers, stack.credentials, stack.clock)
         for name in (RC, SF):
-            stack.accounts.change(name, stack.accounts.secret(name))
+            stack.accounts.delete(name)
+            stack.accounts.create(name, stack.accounts.secret(name))
             stack.accounts.accept(name)
         stack.reset_warm_functions()
         operation.prepare(self)
@@ -235,18 +229,19 @@ class Operation:
     """A request to Timbres, or a scheduled job.
 
     ``execute`` returns the response in short, and ``crash_response`` is the response if the
-    process is killed. ``observe`` returns the state to compare with the reference. ``settle``
-    runs after each step what happens without a caller. ``recovery_steps`` are tried in order:
-    a retry by AWS, the next schedule, the caller. If ``retried``, AWS retries after a response
-    that ends like ``crash_response``: the first step then runs in any case.
+    process is killed; the default is API Gateway's (tests/e2e/test_reliability.py). ``observe``
+    returns the state to compare with the reference. ``settle`` runs after each step what happens
+    without a caller. ``recovery_steps`` are tried in order: a retry by AWS, the next schedule, the
+    caller. If ``retried``, AWS retries after a response that ends like ``crash_response``: the
+    first step then runs in any case.
     """
 
     name: str
     services: tuple[str, ...]
     execute: Callable[[Scenario], str]
     observe: Callable[[Scenario], dict[str, Any]]
-    crash_response: str
     recovery_steps: Sequence[tuple[str, Step]]
+    crash_response: str = "502 `internal-error`"
     prepare: Step = lambda _: None
     settle: Step = lambda _: None
     retried: bool = False

@@ -40,8 +40,8 @@ from timbres.domain.contract import Contract
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
-from timbres.errors import PacError, ProblemType
-from timbres.pacs.base import PacClient
+from timbres.errors import PacError
+from timbres.pacs.base import CallLimits, PacClient
 from timbres.pacs.registry import PACS, create_client
 
 TODAY = date(2026, 11, 19)
@@ -61,8 +61,9 @@ SENT_AT = datetime(2026, 11, 19, 9, 30, tzinfo=UTC)
 SENT = Contract.create("acme", "login", RFC, 500, "caller", "pedido-1", SENT_AT).mark_sent(
     SENT_AT, Stamps(1000, 250, 750)
 )
-# Number of attempts of a read.
-ATTEMPTS = 3
+# Pauses and waiting times are short.
+LIMITS = CallLimits(attempts=3, backoff_seconds=0.001, min_contract_seconds=0.5)
+ATTEMPTS = LIMITS.attempts
 
 
 def fake_state() -> FakePacState:
@@ -76,24 +77,20 @@ def fake_state() -> FakePacState:
     )
 
 
+def new_client(account: Account, **limits: float) -> PacClient:
+    """Return a client with short limits, of which some may be changed."""
+    return create_client(account, replace(LIMITS, **limits))
+
+
 def reachcore_account(endpoint: str, api_key: str = KEY) -> Account:
     """Return an account of the Reachcore at this endpoint."""
     return Account("acme-rc", PACS["reachcore"], "sandbox", {"api_key": api_key}, endpoint)
 
 
-def factible_account(
-    endpoint: str, *, live_wsdl: bool = False, password: str = PASSWORD
-) -> Account:
+def factible_account(endpoint: str, *, live_wsdl: bool = False) -> Account:
     """Return an account of the Solución Factible at this endpoint."""
-    credentials = {"username": USERNAME, "password": password}
-    return Account(
-        "acme-sf",
-        PACS["solucion-factible"],
-        "sandbox",
-        credentials,
-        endpoint,
-        live_wsdl=live_wsdl,
-    )
+    pac, credentials = PACS["solucion-factible"], {"username": USERNAME, "password": PASSWORD}
+    return Account("acme-sf", pac, "sandbox", credentials, endpoint, live_wsdl=live_wsdl)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +116,9 @@ class Operation:
     unknown_after: frozenset[str] = frozenset()
     name: str = ""
 
-    def __call__(self, url: str, seconds: float = 0.9, attempts: int = ATTEMPTS) -> Any:
+    def __call__(self, url: str, seconds: float = 0.9, **limits: float) -> Any:
         """Call the PAC at ``url`` with a new client and a deadline in seconds."""
-        return self.call(create_client(self.account(url), attempts), Deadline(seconds))
+        return self.call(new_client(self.account(url), **limits), Deadline(seconds))
 
     def fake_pac(self) -> FakePac:
         """Return a new fake PAC."""
@@ -133,14 +130,13 @@ class Operation:
 
 @dataclass(frozen=True)
 class PacCase:
-    """A PAC: its fake, a valid account, an account with wrong credentials, and its operations.
+    """A PAC: its fake, a valid account, and its operations.
 
     ``read_issuer`` reads the data of one issuer.
     """
 
     fake_pac: Callable[[], FakePac]
     account: Callable[[str], Account]
-    rejected_account: Callable[[str], Account]
     operations: tuple[Operation, ...]
     read_issuer: Callable[[PacClient, Rfc, Deadline], Any]
 
@@ -215,44 +211,35 @@ _LIBRE_MEANINGS = {
 }
 
 
-def libre_account(endpoint: str, token: str = KEY) -> Account:
+def libre_account(endpoint: str) -> Account:
     """Return an account of the Libre at this endpoint."""
-    credentials = {"user": USERNAME, "token": token}
+    credentials = {"user": USERNAME, "token": KEY}
     return Account("acme-libre", libre.PAC, "sandbox", credentials, endpoint)
 
 
-LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
-    Operation(
-        libre.PAC.name,
-        operation,
-        libre_account,
-        do,
-        _LIBRE_MEANINGS,
-        TEXTS,
-        64 * 1024,
-        contracts=contracts,
-        has_codes=False,
-        name=name,
-    )
-    for operation, name, do, contracts in (
-        ("stamps", "", COUNT.call, False),
-        ("stamps", "trace", TRACE.call, False),
-        ("contracts", "", CONTRACT.call, True),
-    )
+LIBRE_STAMPS = Operation(
+    libre.PAC.name,
+    "stamps",
+    libre_account,
+    COUNT.call,
+    _LIBRE_MEANINGS,
+    TEXTS,
+    64 * 1024,
+    has_codes=False,
 )
+LIBRE_TRACE = replace(LIBRE_STAMPS, call=TRACE.call, name="trace")
+LIBRE_CONTRACT = replace(LIBRE_STAMPS, operation="contracts", call=CONTRACT.call, contracts=True)
 
 PAC_CASES = {
     libre.PAC.name: PacCase(
         fake_pac=lambda: LibreFake(USERNAME, KEY),
         account=libre_account,
-        rejected_account=partial(libre_account, token=WRONG),
         operations=(LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT),
         read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
     ),
     _RC: PacCase(
         fake_pac=lambda: reachcore.FakeReachcore(fake_state().reachcore),
         account=reachcore_account,
-        rejected_account=partial(reachcore_account, api_key=WRONG),
         operations=(BALANCE, CSV, PDF),
         read_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
     ),
@@ -261,7 +248,6 @@ PAC_CASES = {
             fake_state().solucion_factible, wsdl=WSDL
         ),
         account=factible_account,
-        rejected_account=partial(factible_account, password=WRONG),
         operations=(COUNT, TRACE, ACCOUNT_COUNT, CONTRACT, LIVE_WSDL),
         read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
     ),
@@ -271,7 +257,6 @@ READS = tuple(operation for operation in OPERATIONS if not operation.contracts)
 CONTRACTS = tuple(operation for operation in OPERATIONS if operation.contracts)
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=repr)
 every_read = pytest.mark.parametrize("operation", READS, ids=repr)
-every_contract = pytest.mark.parametrize("operation", CONTRACTS, ids=repr)
 every_pac = pytest.mark.parametrize("pac", PAC_CASES)
 
 
@@ -300,8 +285,3 @@ def expect_pac_error(*codes: str) -> Iterator[list[PacError]]:
     assert not any(credential in text for credential in CREDENTIALS)
     assert error.__suppress_context__ or error.__context__ is None
     assert error.__cause__ is None or not any(c in repr(error.__cause__) for c in CREDENTIALS)
-
-
-def error_attributes(problem_type: ProblemType) -> tuple[bool, bool]:
-    """Return (may have taken effect, retryable)."""
-    return problem_type.may_have_taken_effect, problem_type.retryable

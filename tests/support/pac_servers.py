@@ -145,59 +145,63 @@ def memory_below(limit: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Authority:
-    """A certificate authority of the tests. ``path`` is the certificate file."""
+class Certificate:
+    """A certificate with its key; ``path`` is a file with both."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
     path: Path
 
-    def server_context(
-        self, folder: Path, host: str = "127.0.0.1", *, days_ago: int = 1, days: int = 30
-    ) -> ssl.SSLContext:
-        """Return a server context with a certificate of this authority for a host."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            _builder(host, days_ago, days)
-            .issuer_name(self.certificate.subject)
-            .public_key(key.public_key())
-            .add_extension(x509.SubjectAlternativeName([_name(host)]), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
-                critical=False,
-            )
-            .sign(self.key, hashes.SHA256())
-        )
-        return _server_context(folder, key, certificate)
-
-    def own_context(self, folder: Path) -> ssl.SSLContext:
-        """Return a server context with the authority's own, self-signed certificate."""
-        return _server_context(folder, self.key, self.certificate)
-
-    def client_context(self) -> ssl.SSLContext:
-        """Return a client context that trusts only this authority."""
-        return ssl.create_default_context(cafile=str(self.path))
+    def server_context(self) -> ssl.SSLContext:
+        """Return the context of a server with this certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.path)
+        return context
 
 
-def create_authority(folder: Path, name: str = "Autoridad de pruebas") -> Authority:
-    """Create a certificate authority."""
+def create_certificate(
+    folder: Path,
+    name: str = "127.0.0.1",
+    issuer: Certificate | None = None,
+    *,
+    days_ago: int = 1,
+    days: int = 30,
+) -> Certificate:
+    """Create a certificate for a host; without an issuer, of an authority, self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        _builder(name, 2, 60)
-        .issuer_name(subject)
+    issuer_key = issuer.key if issuer else key
+    begin = datetime.now(UTC) - timedelta(days=days_ago)
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(ca=issuer is None, path_length=None), True),
+        (x509.SubjectAlternativeName([_general_name(name)]), False),
+        # Python 3.13 and later require key identifiers, and the key usage of an authority.
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False),
+    ]
+    if issuer is None:
+        extensions.append((_SIGNS, True))
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_SIGNS, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=days))
     )
-    path = folder / f"{name}.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return Authority(key, certificate, path)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    certificate = builder.sign(issuer_key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    path = folder / f"{certificate.serial_number}.pem"
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
+    )
+    return Certificate(key, certificate, path)
 
 
-# Python 3.13 and later require key identifiers and the key usage of an authority.
 _SIGNS = x509.KeyUsage(
     digital_signature=False,
     content_commitment=False,
@@ -211,33 +215,8 @@ _SIGNS = x509.KeyUsage(
 )
 
 
-def _builder(name: str, days_ago: int, days: int) -> x509.CertificateBuilder:
-    begin = datetime.now(UTC) - timedelta(days=days_ago)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=days))
-    )
-
-
-def _name(host: str) -> x509.GeneralName:
+def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _server_context(
-    folder: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
-) -> ssl.SSLContext:
-    pem = serialization.Encoding.PEM
-    path = folder / f"{certificate.serial_number}.pem"
-    path.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(pem)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context

@@ -36,32 +36,28 @@ class Pipe:
         return len(data)
 
 
-def write_into(out: Pipe, form: str, report: Report, **options: int) -> int:
+def write_into(out: Pipe, form: str, report: Report, **options: Any) -> int:
     """Write a report in a format; return the number of its movements."""
     writer = importlib.import_module(f"timbres_reports.{form}_writer")
     rows: int = writer.write(report, out, **options)
     return rows
 
 
-def write(form: str, report: Report, **options: int) -> bytes:
+def write(form: str, report: Report, **options: Any) -> bytes:
     """Return the file of a report."""
     out = Pipe()
     write_into(out, form, report, **options)
     return out.content
 
 
-def parse_csv(content: bytes) -> list[list[str]]:
-    """Return the rows of a CSV, with its heading, as a spreadsheet opens it."""
+def csv_rows(report: Consumption) -> list[list[str]]:
+    """Return the rows of the CSV of a report, with its heading, as a spreadsheet opens it."""
+    content = write("csv", report)
     assert content.startswith(codecs.BOM_UTF8)
     return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
 
 
-def csv_rows(report: Consumption) -> list[list[str]]:
-    """Return the rows of the CSV of a report, with its heading."""
-    return parse_csv(write("csv", report))
-
-
-def workbook_of(report: Report, **options: int) -> Any:
+def workbook_of(report: Report, **options: Any) -> Any:
     """Return the workbook of a report."""
     return load_workbook(io.BytesIO(write("xlsx", report, **options)))
 

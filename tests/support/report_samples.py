@@ -116,14 +116,6 @@ def days_of(movements: Iterable[MovementLine], days: Iterable[date] = MONTH_DAYS
     return [by_day[day] for day in days]
 
 
-def by_issuer(movements: Iterable[MovementLine]) -> list[tuple[str, str | None, int]]:
-    """Return the stamps of each account and RFC, the most first."""
-    amounts = Counter[tuple[str, str | None]]()
-    for line in movements:
-        amounts[line.account, line.rfc] += line.amount
-    return [(*issuer, amount) for issuer, amount in amounts.most_common()]
-
-
 def small_month(**changes: Any) -> Consumption:
     """Return the month of all accounts: 11 movements, 2,283 stamps, six days unknown."""
     amounts = zip(MONTH_DAYS, days_of(MOVEMENTS), strict=True)
@@ -172,11 +164,17 @@ def month_with_problem(problem: str = "=El usuario está bloqueado (602)") -> Co
     return _part(RC, sources=(SOURCES[0], failed), contracts=())
 
 
-def empty_month(**changes: Any) -> Consumption:
+def empty_month(*issuers: IssuerLine) -> Consumption:
     """Return a month of one account without consumption."""
-    nothing: dict[str, Any] = dict.fromkeys(("issuers", "contracts", "account_stamps"), ())
-    nothing |= {"days": (0,) * 31, "movements": lambda: iter(())}
-    return small_month(account=RC, sources=SOURCES[:1], **(nothing | changes))
+    return small_month(
+        account=RC,
+        sources=SOURCES[:1],
+        issuers=issuers,
+        days=(0,) * 31,
+        contracts=(),
+        movements=lambda: iter(()),
+        account_stamps=(),
+    )
 
 
 def with_prices(report: Consumption, **prices: str) -> Consumption:
@@ -185,7 +183,7 @@ def with_prices(report: Consumption, **prices: str) -> Consumption:
 
     def priced(line: IssuerLine) -> IssuerLine:
         cost = cost_of(line.amount, by_account.get(line.account))
-        return replace(line, name=NAMES.get(line.rfc or ""), cost=cost)
+        return replace(line, name=line.name or NAMES.get(line.rfc or ""), cost=cost)
 
     sources = (
         replace(source, stamp_price=by_account.get(source.account)) for source in report.sources
@@ -235,46 +233,44 @@ _ACCOUNTS = (
 )
 
 
-def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
+def month_of(
+    stamps: Iterable[tuple[IssuerLine, dict[date, int]]], sources: Sequence[Source]
+) -> Consumption:
+    """Return a month of issuers and their stamps by day, which give all sums and days left."""
+    movements, issuers = list[MovementLine](), list[IssuerLine]()
+    for line, by_day in stamps:
+        for day, amount in by_day.items():
+            movements.append(MovementLine(line.account, line.rfc, day, "Consumo de timbre", amount))
+        issuer = replace(line, amount=sum(by_day.values()))
+        if line.available is not None:
+            days_left = round_days(line.available * 31 / issuer.amount)
+            issuer = replace(issuer, days_left=days_left, as_of=COUNTED_AT)
+        issuers.append(issuer)
+    movements.sort(key=lambda line: (line.account, line.date, line.rfc or ""))
+    previous = Counter[str]()
+    for line in issuers:
+        previous[line.account] += line.previous or 0
+    return small_month(
+        sources=tuple(replace(source, previous=previous[source.account]) for source in sources),
+        issuers=tuple(issuers),
+        days=tuple(days_of(movements)),
+        movements=lambda: iter(movements),
+    )
+
+
+def busy_month(issuers: int = 40) -> Consumption:
     """Return a month of four accounts and many issuers; a few issuers consume most stamps."""
-    rng = random.Random(seed)
-    movements: list[MovementLine] = []
-    for rank in range(issuers):
+    rng = random.Random(7)
+
+    def issuer(rank: int) -> tuple[IssuerLine, dict[date, int]]:
         letters = "".join(rng.choices("ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&", k=3))
         rfc = f"{letters}{rng.randrange(70, 100)}0131{rng.randrange(4096):03X}"
         account, pace = _ACCOUNTS[rank % len(_ACCOUNTS)].account, max(960 / (rank + 1) ** 0.9, 1)
-        for day in MONTH_DAYS:
-            amount = round(pace * rng.uniform(0.1 if day.day % 7 == 4 else 0.6, 1.4))
-            if amount:
-                movements.append(MovementLine(account, rfc, day, "Consumo de timbre", amount))
+        by_day = {day: round(pace * rng.uniform(0.6, 1.4)) or 1 for day in MONTH_DAYS}
+        line = IssuerLine(account, rfc, 0, rng.choice((None, 30, round(31 * pace))))
+        if account.endswith("sf"):
+            line = replace(line, available=round(31 * pace * rng.choice((0, 0.1, 0.3, 1.2, 7.5))))
+        return line, by_day
 
-    def line_of(account: str, rfc: str | None, total: int) -> IssuerLine:
-        previous = rng.choice((None, total, total * 2 // 3, total * 4 // 3))
-        if account.endswith("rc"):
-            return IssuerLine(account, rfc, total, previous)
-        available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
-        days = round_days(available / (total / 31))
-        return IssuerLine(account, rfc, total, previous, available, days, as_of=COUNTED_AT)
-
-    lines = [line_of(*issuer) for issuer in by_issuer(movements)]
-    movements.sort(key=lambda movement: (movement.account, movement.date))
-    return small_month(
-        sources=tuple(
-            replace(
-                source,
-                previous=sum(
-                    line.previous or 0 for line in lines if line.account == source.account
-                ),
-            )
-            for source in _ACCOUNTS
-        ),
-        issuers=tuple(lines),
-        days=tuple(days_of(movements)),
-        contracts=tuple(
-            replace(
-                CONTRACTS[n % 2], account=line.account, rfc=line.rfc, id=f"0199c{n}" + 13 * "0a"
-            )
-            for n, line in enumerate(lines[:12:2])
-        ),
-        movements=lambda: iter(movements),
-    )
+    month = month_of(map(issuer, range(issuers)), _ACCOUNTS)
+    return replace(month, issuers=tuple(sorted(month.issuers, key=lambda line: -line.amount)))

@@ -61,7 +61,3 @@ def check(stack: FakeStack, case: Case, response: ApiResponse, operation: str) -
     if "retry_after" in expected:
         assert response.headers["retry-after"] == expected["retry_after"]
     assert stack.pacs.calls().count(operation) == expected.get("calls", 1)
-    warned = stack.logs.lines("negative count")
-    assert len(warned) == {"sf-count-contratados-minus1": 2, "sf-count-all-negative": 3}.get(
-        case.name, int(case.name.startswith("rc-") and case.name.endswith("-negative"))
-    )

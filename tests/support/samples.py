@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,19 +25,17 @@ from tests.support.report_samples import (
     RC,
     SF,
     SOURCES,
-    days_of,
-    small_month,
+    month_of,
+    with_prices,
     year_of,
 )
 from timbres.domain.consumption import (
     Consumption,
     ExpiryLine,
     IssuerLine,
-    MovementLine,
     YearConsumption,
     YearLine,
     cost_of,
-    round_days,
 )
 from timbres.domain.month import Year
 from timbres.domain.report import FILE_FORMATS, YEAR_FORMATS, ReportSpec
@@ -45,7 +43,7 @@ from timbres.notifications.mails import compose
 
 FOLDER = Path(__file__).parents[2] / "docs" / "samples"
 DOWNLOAD = "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/prod/d/"
-PRICES = {RC: Decimal("1.15"), SF: Decimal("0.95")}
+PRICE = "1.15"
 NAMES = {
     "A&D061009TY8": "Aceros y Derivados del Norte",
     "ÑAN840101AB1": "Ñandú Servicios",
@@ -69,37 +67,21 @@ _ISSUERS = (
 def sample_month() -> Consumption:
     """Return October 2026 of two accounts and six RFCs."""
     rng = random.Random(4)
-    movements, issuers = list[MovementLine](), list[IssuerLine]()
-    for offset, (rfc, account, pace, interval, previous, available) in enumerate(_ISSUERS):
-        days = MONTH_DAYS[offset % interval :: interval]
-        amounts = [round(pace * rng.uniform(0.5, 1.5)) for _ in days]
-        for day, amount in zip(days, amounts, strict=True):
-            movements.append(MovementLine(account, rfc, day, "Consumo de timbre", amount))
-        line = IssuerLine(account, rfc, total := sum(amounts), previous, name=NAMES[rfc])
-        if available is not None:
-            days_left = round_days(available * 31 / total)
-            line = replace(line, available=available, days_left=days_left, as_of=COUNTED_AT)
-        issuers.append(replace(line, cost=cost_of(total, PRICES[account])))
-    movements.sort(key=lambda line: (line.account, line.date, line.rfc or ""))
     today = COUNTED_AT.date()
-    return small_month(
-        sources=tuple(
-            replace(
-                source,
-                missing_days=(),
-                stamp_price=PRICES[source.account],
-                previous=sum(row[4] for row in _ISSUERS if row[1] == source.account),
-            )
-            for source in SOURCES
-        ),
-        issuers=tuple(issuers),
-        days=tuple(days_of(movements)),
-        expiries=(
-            ExpiryLine(SF, "ÑAN840101AB1", 500, today + timedelta(days=26)),
-            ExpiryLine(SF, "AAA010101AAA", 200, today + timedelta(days=140)),
-        ),
-        movements=lambda: iter(movements),
+
+    def issuer(offset: int) -> tuple[IssuerLine, dict[date, int]]:
+        rfc, account, pace, interval, previous, available = _ISSUERS[offset]
+        days = MONTH_DAYS[offset % interval :: interval]
+        line = IssuerLine(account, rfc, 0, previous, available, name=NAMES[rfc])
+        return line, {day: round(pace * rng.uniform(0.5, 1.5)) for day in days}
+
+    sources = [replace(source, missing_days=()) for source in SOURCES]
+    expiries = (
+        ExpiryLine(SF, "ÑAN840101AB1", 500, today + timedelta(days=26)),
+        ExpiryLine(SF, "AAA010101AAA", 200, today + timedelta(days=140)),
     )
+    month = month_of(map(issuer, range(len(_ISSUERS))), sources)
+    return with_prices(replace(month, expiries=expiries), rc=PRICE, sf="0.95")
 
 
 def sample_year(month: Consumption) -> YearConsumption:
@@ -113,7 +95,7 @@ def sample_year(month: Consumption) -> YearConsumption:
             for amount in [early] * 3 + [line.amount] * 6
         ]
         total = sum(amount or 0 for amount in months) + line.amount
-        cost = cost_of(total, PRICES[RC])
+        cost = cost_of(total, Decimal(PRICE))
         lines.append(YearLine(line.rfc, line.name, (*months, line.amount), cost))
     lines.sort(key=lambda line: -line.total)
     return year_of(lines, month.generated_at - timedelta(hours=7), unknown_months=3)

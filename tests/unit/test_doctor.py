@@ -91,6 +91,13 @@ def test_each_difference_of_a_wsdl_is_reported(remedy, pattern, new, text):
         assert [fix for difference, fix in reported if difference.endswith(text)][:1] == [remedy]
 
 
+def test_an_optional_operation_may_be_missing():
+    name = "getTimbresImplementacion"
+    live = TEXT.replace(name, "getOtraCosa").encode()
+    (difference,) = compare_wsdls(TEXT.encode(), live, frozenset({name}))
+    assert (difference.text, difference.remedy) == (f"{name} is missing, and optional.", NO_ACTION)
+
+
 @pytest.mark.parametrize(
     ("live", "reason"),
     [

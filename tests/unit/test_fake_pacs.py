@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from html import escape
 from typing import Any
@@ -230,6 +231,13 @@ def test_a_contract_adds_stamps_for_known_and_new_issuers(factible: Client, rfc:
     ]
     # A contract allots stamps of the account and creates none.
     assert counts(factible, operation=ACCOUNT) == of_account
+
+
+def test_concurrent_contracts_are_all_applied(factible: Client) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: soap(factible, CREATE, timbres="1"), range(100)))
+
+    assert counts(factible) == (1100, 250, 850)
 
 
 def test_every_stamp_that_an_issuer_uses_is_the_account_s(

@@ -1,4 +1,4 @@
-"""Requests to any function: path, query, headers and body are parsed strictly."""
+"""Requests to any function are parsed strictly, and responses are limited."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.events import ApiResponse, LambdaContext, check_problem
 
-from timbres.handlers.http import MAX_BODY_BYTES, HttpHandler, json_response
+from timbres.handlers.http import MAX_BODY_BYTES, MAX_RESPONSE_BYTES, HttpHandler, json_response
 
 VALID = '{"rfc": "A&D061009TY8", "stamps": 1}'
 CSV_BYTES = 1024 * 1024
@@ -186,6 +186,18 @@ def test_a_request_has_exactly_one_valid_key(headers: Mapping[str, list[str]]) -
 )
 def test_a_key_has_up_to_255_printable_characters(headers: dict[str, Any], key: str) -> None:
     assert send(read_key, **headers).body["value"] == key
+
+
+# A quote is escaped in JSON, and again in the JSON of Lambda.
+@pytest.mark.parametrize(("character", "size"), [("x", 1), ("Ñ", 2), ('"', 4), ("\\", 4)])
+def test_a_response_above_the_limit_of_lambda_is_a_problem(character: str, size: int) -> None:
+    largest, larger = (
+        send(lambda _api, length=length: character * (length // size))
+        for length in (MAX_RESPONSE_BYTES - 100, MAX_RESPONSE_BYTES)
+    )
+
+    assert largest.status == 200
+    assert "request one rfc" in check_rejection(larger, 422, "answer-too-large", None)
 
 
 @pytest.mark.parametrize("changes", [{"httpMethod": "DELETE"}, {"path": "/a"}, {"path": "/\ud800"}])

@@ -18,8 +18,8 @@ from timbres.deadline import Deadline
 from timbres.domain.balance import IssuerCounts, Movement, Summary, is_consumption, sum_movements
 from timbres.errors import PacError, TimbresError
 from timbres.pacs.http import HttpResponse
-from timbres.pacs.reachcore import limits
 from timbres.pacs.reachcore.client import ReachcoreBalance
+from timbres.pacs.reachcore.limits import MAX_KINDS, DistinctValues
 from timbres.services.balances import sum_and_take_first
 
 MIB = 1024 * 1024
@@ -254,6 +254,14 @@ def test_the_error_names_an_invalid_field(name: str, content: str) -> None:
     expect_rejection(content, name)
 
 
+def test_a_repeated_field_is_not_quoted_if_its_name_may_be_a_credential() -> None:
+    for content in (
+        twice(RESPONSE | {"llave": 1}, "llave"),
+        balance_json().replace(json.dumps(MOVEMENT), twice(MOVEMENT | {"llave": 1}, "llave")),
+    ):
+        expect_rejection(content, "a field appears twice")
+
+
 NUMBERS = [
     "NaN", "-NaN", "Infinity", "-Infinity", "1E400", "-1E400", "1e-2", "1.1", "01", "+1", "1.",
     ".5", "0x10", "1_000", "1,5", "--1", "-", "9" * 19, "9" * 4_301, "-" + "9" * 10_000,
@@ -372,30 +380,26 @@ def test_an_endless_balance_is_rejected_early_with_little_memory(begin: str, fil
     assert file.tell() <= MIB
 
 
-@pytest.mark.parametrize(
-    ("rfc", "kind", "says"),
-    [
-        ("#", "x", "more than 20 RFCs"),
-        ("x", "#", "more than 10 kinds"),
-        ("x" * 101, "x", "an RFC in it is not valid"),
-        ("x\u202ey", "x", "an RFC in it is not valid"),
-        ("x\u2028y", "x", "an RFC in it is not valid"),
-        ("x", "x" * 101, "a kind of movement in it is too long"),
-    ],
-)
-def test_rfcs_and_kinds_are_limited(
-    rfc: str, kind: str, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "MAX_RFCS", 20)
-    monkeypatch.setattr(limits, "MAX_KINDS", 10)
+@pytest.mark.parametrize("rfc", ["x" * 101, "x\u202ey", "x\u2028y"])
+def test_the_text_of_an_rfc_is_short_and_printable(rfc: str) -> None:
+    read(with_movement(RFC="x" * 100))
+    expect_rejection(with_movement(RFC=rfc), "an RFC in it is not valid")
 
-    def rows(rfc: str, kind: str) -> str:
-        texts = [(rfc.replace("#", str(n)), kind.replace("#", str(n))) for n in range(30)]
-        detail = [MOVEMENT | {"RFC": rfc, "TipoMovimiento": kind} for rfc, kind in texts]
-        return balance_json(Detalle=detail)
 
-    read(rows("x" * 20, "y" * 100))
-    expect_rejection(rows(rfc, kind), says)
+def test_kinds_are_short_and_few() -> None:
+    movements = [MOVEMENT | {"TipoMovimiento": f"{n:0100}"} for n in range(MAX_KINDS + 1)]
+
+    read(balance_json(Detalle=movements[:-1]))
+    expect_rejection(balance_json(Detalle=movements), "more than 1,000 kinds")
+    expect_rejection(with_movement(TipoMovimiento="x" * 101), "a kind of movement in it is too")
+
+
+def test_distinct_values_are_limited() -> None:
+    values = DistinctValues("reachcore", "RFCs", 2, str.upper)
+
+    assert [values[text] for text in "aba"] == ["A", "B", "A"]
+    with pytest.raises(PacError, match="more than 2 RFCs"):
+        values["c"]
 
 
 def test_reading_stops_at_the_deadline() -> None:

@@ -33,11 +33,6 @@ def test_a_stack_that_permits_none_rejects_the_secret_and_names_the_parameter() 
     assert "a-secret-key" not in error.detail
 
 
-def test_a_stack_that_permits_them_uses_the_endpoint_of_the_secret() -> None:
-    account = parse_account("acme", SANDBOX, PACS, allow_sandbox=True)
-    assert account.base == "https://elsewhere.example"
-
-
 def test_the_template_has_no_clause_for_a_local_aws() -> None:
     text = (ROOT / "template.yaml").read_text(encoding="utf-8").lower()
     for word in ("127.0.0", "localhost", "loopback", "ministack", "moto"):

@@ -17,7 +17,7 @@ from timbres.domain.account import Account, parse_account, parse_account_name
 from timbres.domain.month import month_of
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError, TimbresError
-from timbres.pacs.base import PacClient
+from timbres.pacs.base import CallLimits, PacClient
 from timbres.pacs.errors import redact_messages
 from timbres.pacs.registry import PACS, create_client
 from timbres.repositories import accounts as secrets
@@ -166,7 +166,7 @@ class AccountChecks:
 
     def _call(self, account: Account, function: Callable[[PacClient], str]) -> str:
         """Make one call as the functions do: only one caller at a time tries a new secret."""
-        client = partial(create_client, attempts=1)
+        client = partial(create_client, limits=CallLimits(attempts=1))
         if self._rejections is None:
             with redact_messages(account.redact):
                 return function(client(account))

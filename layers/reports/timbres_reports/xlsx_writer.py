@@ -13,6 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from itertools import chain, count, islice, zip_longest
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
@@ -70,19 +71,22 @@ _CHART_SIZE = {"width": 880, "height": 300}
 
 
 def write(
-    report: Consumption | YearConsumption, out: IO[bytes], *, sheet_rows: int = SHEET_ROWS
+    report: Consumption | YearConsumption,
+    out: IO[bytes],
+    *,
+    sheet_rows: int = SHEET_ROWS,
+    folder: Path | None = None,
 ) -> int:
     """Write ``report`` into ``out`` and return the number of its movements, 0 for a year.
 
     ``sheet_rows`` is the maximum of rows in a sheet of movements, including the heading: 2 to
-    1,048,576. Temporary files hold the rows until all movements are read; a movement takes about
-    270 bytes there, twice that while its sheet is compressed. It raises the errors of reading the
-    movements and of writing; ``out`` is then empty or incomplete.
+    1,048,576. Temporary files in ``folder``, by default the system's, hold the rows until all
+    movements are read; a movement takes about 270 bytes there, twice that while its sheet is
+    compressed. It raises the errors of reading the movements and of writing; ``out`` is then empty
+    or incomplete.
     """
-    if not 2 <= sheet_rows <= SHEET_ROWS:
-        raise ValueError(f"a sheet cannot have {sheet_rows} rows")
     stream = _Stream(out)
-    with TemporaryDirectory(prefix="timbres-xlsx-") as temporary:
+    with TemporaryDirectory(prefix="timbres-xlsx-", dir=folder) as temporary:
         workbook = Workbook(
             stream,
             {

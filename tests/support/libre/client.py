@@ -11,7 +11,7 @@ from timbres.domain.contract import Contract
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.domain.trace import Trace, trace_by_count
-from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
+from timbres.pacs.base import MAX_CONNECTIONS, CallLimits, ContractClient, Receipt, StampClient
 from timbres.pacs.errors import error_from_code
 from timbres.pacs.http import PacSession, read_object, with_retries
 from timbres.pacs.reading import FieldReader
@@ -24,10 +24,10 @@ _READER = FieldReader(PAC.name)
 class LibreClient(StampClient, ContractClient):
     """One account at Libre."""
 
-    def __init__(self, account: Account, attempts: int) -> None:
-        self._base, self._attempts = account.base, attempts
+    def __init__(self, account: Account, limits: CallLimits) -> None:
+        self._base, self._limits = account.base, limits
         self._login = dict(account.credentials)
-        self._session = PacSession(PAC.name, MAX_CONNECTIONS)
+        self._session = PacSession(PAC.name, limits, MAX_CONNECTIONS)
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return the used and available stamps of an issuer."""
@@ -38,11 +38,11 @@ class LibreClient(StampClient, ContractClient):
             left = None if unlimited else _READER.number(response, "left")
             return Stamps(None, _READER.number(response, "used"), left, unlimited)
 
-        return with_retries(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._limits)
 
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
         """Allot stamps to an issuer."""
-        with PacSession(PAC.name) as session:
+        with PacSession(PAC.name, self._limits.for_contract()) as session:
             response = self._post(session, "contracts", {"rfc": rfc, "stamps": stamps}, deadline)
         return Receipt(code=None, message=None, total=_READER.number(response, "total"))
 

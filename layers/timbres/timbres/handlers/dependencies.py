@@ -7,6 +7,7 @@ from functools import partial
 from timbres.aws.clients import client
 from timbres.aws.events import EventPublisher
 from timbres.handlers.settings import get_env
+from timbres.pacs.base import DEFAULT_LIMITS, CallLimits
 from timbres.pacs.registry import PACS, create_client, import_clients
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.credential_rejections import CredentialRejectionRepository
@@ -34,9 +35,9 @@ def create_event_publisher() -> EventPublisher:
 
 
 def create_pac_access(
-    account_repository: AccountRepository, *capabilities: str, attempts: int = 3
+    account_repository: AccountRepository, *capabilities: str, limits: CallLimits = DEFAULT_LIMITS
 ) -> PacAccess:
-    """Return the access to the PACs of the accounts; a read is tried up to ``attempts`` times.
+    """Return the access to the PACs of the accounts; each call has these limits.
 
     ``capabilities`` are those that most requests use: the libraries of their PACs are imported.
     """
@@ -45,5 +46,5 @@ def create_pac_access(
         account_repository,
         create_rejection_repository(),
         create_event_publisher(),
-        partial(create_client, attempts=attempts),
+        partial(create_client, limits=limits),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Protocol, TypeVar
 
 from timbres.deadline import Deadline
@@ -20,6 +20,31 @@ T = TypeVar("T")
 
 # Threads that may call one account's PAC at the same time, each with its own connection.
 MAX_CONNECTIONS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How often a client calls its PAC, and how long it waits, in seconds.
+
+    A read makes up to ``attempts`` calls, with pauses that grow from ``backoff_seconds``.
+    ``read_seconds`` may pass without a byte of a response. With less than
+    ``min_contract_seconds`` left, no contract is requested.
+    """
+
+    attempts: int = 3
+    backoff_seconds: float = 0.3
+    connect_seconds: float = 3.0
+    read_seconds: float = 10.0
+    # Longer than for a read: a response avoids an unknown contract.
+    contract_read_seconds: float = 15.0
+    min_contract_seconds: float = 6.0
+
+    def for_contract(self) -> CallLimits:
+        """Return the limits of a session that requests a contract."""
+        return replace(self, read_seconds=self.contract_read_seconds)
+
+
+DEFAULT_LIMITS = CallLimits()
 
 
 class BalanceStream(AbstractContextManager["BalanceStream"], Protocol):

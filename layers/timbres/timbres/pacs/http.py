@@ -29,6 +29,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
 from timbres.deadline import Deadline
 from timbres.domain.text import charset_of
 from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
+from timbres.pacs.base import DEFAULT_LIMITS, CallLimits
 from timbres.pacs.errors import (
     HTTP_ERRORS,
     TIMEOUT,
@@ -39,14 +40,11 @@ from timbres.pacs.errors import (
 )
 from timbres.pacs.reading import decode_text, error_of, is_html, parse_json
 
-CONNECT_SECONDS = 3.0
-READ_SECONDS = 10.0
 # A million movements are about 120 MB; a Lambda's /tmp has 512 MB.
 MAX_BYTES = 256 * 1024 * 1024
 _MAX_MEMORY_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _HEAD_BYTES = 2048
-BACKOFF_SECONDS = 0.3
 _HEADERS = {"User-Agent": "timbres", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP = 16 + zlib.MAX_WBITS
@@ -202,9 +200,10 @@ class PacSession(requests.Session):
     only the pool changes, and it has a lock.
     """
 
-    def __init__(self, pac: str, connections: int = 1) -> None:
+    def __init__(self, pac: str, limits: CallLimits = DEFAULT_LIMITS, connections: int = 1) -> None:
         super().__init__()
         self.pac = pac
+        self._limits = limits
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("http://", "https://"):
@@ -221,7 +220,6 @@ class PacSession(requests.Session):
         deadline: Deadline,
         headers: dict[str, str] | None = None,
         data: bytes | None = None,
-        read_seconds: float = READ_SECONDS,
         max_bytes: int = MAX_BYTES,
     ) -> HttpResponse:
         """Send one request and return the complete response, decompressed, of any status.
@@ -236,7 +234,8 @@ class PacSession(requests.Session):
             raise TimbresError(
                 DEADLINE_EXCEEDED, f"Too little time was left to call {self.pac}; retry."
             )
-        timeout = Timeout(connect=CONNECT_SECONDS, read=read_seconds, total=remaining)
+        limits = self._limits
+        timeout = Timeout(remaining, limits.connect_seconds, limits.read_seconds)
         body = None if data is None else _Body(data)
         try:
             request = requests.Request(method, url, _HEADERS | (headers or {}), data=body)
@@ -442,22 +441,23 @@ def read_object(pac: str, response: HttpResponse) -> dict[str, Any]:
     return value
 
 
-def with_retries(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
+def with_retries(read: Callable[[], T], deadline: Deadline, limits: CallLimits) -> T:
     """Return the result of ``read``, and repeat it after retryable errors.
 
-    It makes at most ``attempts`` calls, with full jitter between them and not before the PAC's
-    Retry-After, and stops if the deadline leaves too little time. Only for calls that change
+    It makes at most ``limits.attempts`` calls, with full jitter between them and not before the
+    PAC's Retry-After, and stops if the deadline leaves too little time. Only for calls that change
     nothing. Raises the last error.
     """
-    for attempt in range(1, attempts + 1):
+    for attempt in range(1, limits.attempts + 1):
         try:
             return read()
         except PacError as error:
-            pause = random.uniform(0, BACKOFF_SECONDS * 2**attempt)  # noqa: S311 jitter, no secret
+            backoff = limits.backoff_seconds * 2**attempt
+            pause = random.uniform(0, backoff)  # noqa: S311 jitter, no secret
             pause = max(pause, error.requested_wait or 0)
             if (
                 not error.problem_type.retryable
-                or attempt == attempts
+                or attempt == limits.attempts
                 or deadline.remaining() < pause + 1
             ):
                 raise

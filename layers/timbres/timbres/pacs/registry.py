@@ -8,18 +8,18 @@ from typing import Any
 
 from timbres.domain.account import Account, Pac
 from timbres.pacs import reachcore, solucion_factible
-from timbres.pacs.base import PacClient
+from timbres.pacs.base import DEFAULT_LIMITS, CallLimits, PacClient
 from timbres.pacs.instrumented import InstrumentedPacClient
 
 PACS: dict[str, Pac] = {pac.name: pac for pac in (reachcore.PAC, solucion_factible.PAC)}
 
 
-def create_client(account: Account, attempts: int = 3) -> PacClient:
-    """Return a client for ``account`` that makes up to ``attempts`` calls per read.
+def create_client(account: Account, limits: CallLimits = DEFAULT_LIMITS) -> PacClient:
+    """Return a client for ``account``, whose calls have these limits.
 
     It does not call the PAC. It imports only the module of this PAC.
     """
-    client = client_class(account.pac)(account, attempts)
+    client = client_class(account.pac)(account, limits)
     return InstrumentedPacClient(client, account.pac)
 
 

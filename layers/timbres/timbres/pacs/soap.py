@@ -34,7 +34,7 @@ from timbres.pacs.errors import (
     protocol_error,
     sanitize_message,
 )
-from timbres.pacs.http import READ_SECONDS, HttpResponse, PacSession, response_error
+from timbres.pacs.http import HttpResponse, PacSession, response_error
 from timbres.pacs.reading import FieldReader, fold
 
 _ENVELOPES = frozenset(
@@ -60,7 +60,6 @@ logging.getLogger("zeep").setLevel(logging.WARNING)
 class _Call:
     session: PacSession
     deadline: Deadline
-    read_seconds: float = READ_SECONDS
 
 
 # zeep passes no data of a call to its transport.
@@ -115,7 +114,6 @@ class SoapService:
         arguments: Mapping[str, object],
         *,
         session: PacSession | None = None,
-        read_seconds: float = READ_SECONDS,
     ) -> dict[str, Any]:
         """Send one request, over ``session`` if given, and return the fields of the reply.
 
@@ -126,7 +124,7 @@ class SoapService:
         service = self.prepare(deadline)
         pac = self._session.pac
         try:
-            with _call_context(_Call(session or self._session, deadline, read_seconds)):
+            with _call_context(_Call(session or self._session, deadline)):
                 response: HttpResponse = service[operation](**arguments)
         except TimbresError:
             raise
@@ -258,7 +256,6 @@ class _Transport(Transport):
             data=message,
             headers=headers,
             deadline=call.deadline,
-            read_seconds=call.read_seconds,
             max_bytes=_MAX_WSDL_BYTES if message is None else _MAX_REPLY_BYTES,
         )
 

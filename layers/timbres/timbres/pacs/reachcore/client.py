@@ -31,6 +31,7 @@ from timbres.pacs.base import (
     MAX_CONNECTIONS,
     BalanceClient,
     BalanceStream,
+    CallLimits,
     StatementClient,
     StatementFile,
 )
@@ -79,11 +80,11 @@ _HEAD_BYTES = 4096
 class ReachcoreClient(BalanceClient, StatementClient):
     """A client for one account at Sovos Reachcore. Threads may share it."""
 
-    def __init__(self, account: Account, attempts: int) -> None:
+    def __init__(self, account: Account, limits: CallLimits) -> None:
         self._url = account.base + _PATH
         self._key = account.credentials["api_key"]
-        self._session = PacSession(NAME, MAX_CONNECTIONS)
-        self._attempts = attempts
+        self._session = PacSession(NAME, limits, MAX_CONNECTIONS)
+        self._limits = limits
 
     def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> ReachcoreBalance:
         """Return the month's balance, of all RFCs or of one.
@@ -104,7 +105,7 @@ class ReachcoreClient(BalanceClient, StatementClient):
                 response.file.close()
                 raise
 
-        return with_retries(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._limits)
 
     def statement(self, month: Month, file_format: str, deadline: Deadline) -> ReachcoreStatement:
         """Return the PAC's own statement of all RFCs, ``csv`` or ``pdf``, byte for byte.
@@ -119,7 +120,7 @@ class ReachcoreClient(BalanceClient, StatementClient):
                     raise _wrong_format_error(file_format, response)
             return ReachcoreStatement(response, month if file_format == "csv" else None)
 
-        return with_retries(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._limits)
 
     def _post(self, path: str, payload: dict[str, str], deadline: Deadline) -> HttpResponse:
         headers = {"RCApiKey": self._key}

@@ -20,6 +20,7 @@ from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
 from timbres.pacs.base import (
     MAX_CONNECTIONS,
     AccountStampClient,
+    CallLimits,
     ContractClient,
     Receipt,
     StampClient,
@@ -42,29 +43,25 @@ _FIELDS = {
 }
 # The status of a reply: the account's stamps have run out.
 _ACCOUNT_EXHAUSTED = 630
-# Longer than for a read: a response avoids an unknown contract.
-CONTRACT_READ_SECONDS = 15.0
-# With less time left, no contract is requested.
-MIN_CONTRACT_SECONDS = 6.0
 
 
 class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
     """A client for one account at Solución Factible. Threads may share it."""
 
-    def __init__(self, account: Account, attempts: int) -> None:
+    def __init__(self, account: Account, limits: CallLimits) -> None:
         self._credentials = {
             "usuario": account.credentials["username"],
             "password": account.credentials["password"],
         }
         self._soap = SoapService(
-            PacSession(NAME, MAX_CONNECTIONS),
+            PacSession(NAME, limits, MAX_CONNECTIONS),
             account.wsdl,
             account.base + _PORT,
             fields=_FIELDS,
             numbers=_NUMBERS,
             optional=frozenset({ACCOUNT_STAMPS}),
         )
-        self._attempts = attempts
+        self._limits = limits
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return an issuer's stamps (getTimbres).
@@ -80,7 +77,7 @@ class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
                 raise protocol_error(NAME, "status 200 without contratados, usados or disponibles")
             return _counts(reply)
 
-        return with_retries(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._limits)
 
     def account_stamps(self, deadline: Deadline) -> Stamps:
         """Return the stamps of the account itself (getTimbresImplementacion).
@@ -97,7 +94,7 @@ class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
                 return replace(_counts(reply), available=0)
             return _counts(_require_success(reply))
 
-        return with_retries(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._limits)
 
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
         """Allot stamps to an issuer (agregarContrato) with one request, never repeated.
@@ -106,25 +103,24 @@ class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
         """
         # With "wsdl": "live" this makes a call, which may be repeated.
         try:
-            with_retries(lambda: self._soap.prepare(deadline), deadline, self._attempts)
+            with_retries(lambda: self._soap.prepare(deadline), deadline, self._limits)
         except PacError as error:
             # Loading the WSDL cannot create a contract.
             raise error.changed(
                 problem_type=replace(error.problem_type, may_have_taken_effect=False)
             ) from None
-        if deadline.remaining() < MIN_CONTRACT_SECONDS:
+        if deadline.remaining() < self._limits.min_contract_seconds:
             raise TimbresError(
                 DEADLINE_EXCEEDED,
                 "Too little time was left to wait for a contract; nothing was sent.",
             )
         # A new connection: the server may have closed an idle one of the pool.
-        with PacSession(NAME) as session:
+        with PacSession(NAME, self._limits.for_contract()) as session:
             reply = self._soap.call(
                 "agregarContrato",
                 deadline,
                 {"rfcEmisor": rfc, "timbres": stamps, **self._credentials},
                 session=session,
-                read_seconds=CONTRACT_READ_SECONDS,
             )
         accepted = _require_success(reply)
         return Receipt(code=str(accepted["status"]), message=sanitize_message(accepted["mensaje"]))
