@@ -187,6 +187,7 @@ def test_reports_are_missing_from_the_2nd_until_they_are_published(
     def missing() -> list[float]:
         return values(emitted_by(lambda: close_reports(shared_stack)), "MonthlyReportsMissing")
 
+    shared_stack.aws.refs["MonthlyFormats"] = "csv"
     before = shared_stack.clock.at
     shared_stack.clock.at = before.replace(month=12, day=1, hour=23)
     assert missing() == [0]

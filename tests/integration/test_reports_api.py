@@ -12,10 +12,12 @@ import pytest
 from local.fake_pacs.fake_data import Movement
 from local.fake_pacs.statements import csv_statement
 from tests.integration.test_balance_api import put_snapshots
-from tests.integration.test_monthly_mails import REQUESTED, STARTED, check_requested, run_monthly
+from tests.integration.test_monthly_mails import monthly_reports, run_monthly
 from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.report_readers import sheets_of
+
+from timbres.domain.report import FILE_FORMATS
 
 PATH = f"/accounts/{RC}/reports"
 ACME = "Acme Timbrado"
@@ -422,19 +424,19 @@ def test_the_monthly_run_requests_every_report_of_every_account(stack):
     # A late start uses the month of its due time.
     stack.clock.forward(days=20)
 
-    assert run_monthly(stack) == STARTED
+    assert run_monthly(stack) == {"month": "2026-10", "requested": 14, "failed": {}}
 
     # A message has all formats of an account's consumption: they read each month once.
     assert stack.deliver() == (5, 0)
     assert Counter(stack.pacs.calls()) == {"saldos": 2 + 2 + 1, "csv": 1, "pdf": 1}
-    check_requested(stack)
     requested_by = [event["requested_by"] for event in stack.events("Report Ready")]
     assert requested_by == ["schedule"] * 14
     (event,) = stack.events("Monthly Reports Completed")
     assert (event["ready"], event["failed"], event["accounts_failed"]) == (14, 0, {})
     # The reports of all accounts come first.
     listed = [(report["account"], report["id"]) for report in event["reports"]]
-    assert listed == [*REQUESTED[-4:], *REQUESTED[:-4]]
+    requested = monthly_reports(*FILE_FORMATS)
+    assert listed == [*requested[-4:], *requested[:-4]]
     due = {"month": "previous", "scheduled_time": "2026-12-01T12:00:00Z"}
     assert stack.invoke("report", due)["month"] == "2026-11"
 

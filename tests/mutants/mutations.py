@@ -46,7 +46,8 @@ ACCESS_TESTS = "tests/integration/test_pac_access.py"
 FAULTS = "tests/integration/test_reliability.py"
 REJECTION_FAULTS = (FAULTS, "-k", "Rejected")
 DAILY = "tests/integration/test_runs.py"
-MAILS = "tests/integration/test_monthly_mails.py"
+DAILY_FAILURES = "tests/integration/test_run_failures.py"
+MONTHLY_TESTS = "tests/unit/test_monthly_reports.py"
 SERVICE_TESTS = "tests/integration/test_contract_service.py"
 DYNAMODB_TESTS = "tests/unit/test_dynamodb.py"
 RULES_TESTS = "tests/unit/test_domain_contract.py"
@@ -225,13 +226,14 @@ MUTATIONS = (
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self.event_publisher.publish(event_type, *details)
         if settled:
-""", DAILY),
+""", DAILY_FAILURES),
     run("a closed run's totals still change", RUNS,
         'totals = self._step(run, account, count, "attribute_not_exists(closed)", sums)',
-        'totals = self._step(run, account, count, "attribute_exists(entry)", sums)', DAILY),
+        'totals = self._step(run, account, count, "attribute_exists(entry)", sums)',
+        DAILY_FAILURES),
     run("late alerts are lost", FINALIZATION,
         "        late = runs.list_late_alert_changes()\n",
-        "        late: dict[str, list[AlertChange]] = {}\n", DAILY),
+        "        late: dict[str, list[AlertChange]] = {}\n", DAILY_FAILURES),
     run("a repeated start creates a new plan", RUNS,
         '"attribute_not_exists(plan_id) OR plan_id = :replaced"',
         '"attribute_not_exists(no_plan) OR plan_id = :replaced"', DAILY),
@@ -245,10 +247,10 @@ MUTATIONS = (
         DAILY, FAULTS),
     run("late reports are not mailed", MONTHLY,
         "            unnamed = run.late\n",
-        "            unnamed = []\n", MAILS),
+        "            unnamed = []\n", MONTHLY_TESTS),
     run("an event lists the reports as of its publication", MONTHLY,
         "yield replace(report, status=PENDING, object_version=None, error=None, differences=None)",
-        "yield report", "tests/unit/test_monthly_reports.py"),
+        "yield report", MONTHLY_TESTS),
     run("contradictory responses are accepted", BALANCE,
         "return transactions == consumed",
         "return True", "tests/integration/test_unusual_movements.py"),

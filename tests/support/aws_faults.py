@@ -62,6 +62,23 @@ class AwsFaults:
 
         self.watch(service, operation, hook)
 
+    def before(
+        self, service: str, operation: str, action: Callable[[], Any], about: str = ""
+    ) -> list[str]:
+        """Run an action once, before the first request whose body contains the text ``about``.
+
+        Returns a list that is empty until then.
+        """
+        done: list[str] = []
+
+        def hook(request: Any, **_: Any) -> None:
+            if not done and about.encode() in request.body:
+                done.append(operation)
+                action()
+
+        self.watch(service, operation, hook)
+        return done
+
     def watch(self, service: str, operation: str, hook: Callable[..., Any]) -> None:
         """Call ``hook`` with each request of the functions before it is sent."""
         events, name = clients.client(service).meta.events, f"before-send.{service}.{operation}"

@@ -419,23 +419,23 @@ class FakeStack:
 
     # Daily run
 
-    def run(self, due: datetime | None = None, rounds: int = 60) -> dict[str, Any]:
+    def run(self, due: datetime | None = None) -> dict[str, Any]:
         """Start the daily run as its schedule does, and deliver its messages.
 
         Returns the run of the API after the last message.
         """
         run_id = self.invoke("run", schedule_event(due or self.clock()))["id"]
-        self.run_worker_until_idle(rounds)
+        self.run_worker_until_idle()
         return dict(self.get(f"/runs/{run_id}").body)
 
-    def run_worker_once(self, seconds: float | None = None, batch_size: int = 1) -> tuple[int, int]:
+    def run_worker_once(self, seconds: float | None = None) -> tuple[int, int]:
         """Deliver the visible messages of runs to the worker; see :meth:`deliver`."""
-        return self.deliver(seconds, "RunsQueue", "run_worker", batch_size)
+        return self.deliver(seconds, "RunsQueue", "run_worker")
 
-    def run_worker_until_idle(self, rounds: int = 60, seconds: float | None = None) -> None:
+    def run_worker_until_idle(self) -> None:
         """Deliver messages of runs until none is left, delayed messages in their time."""
-        for _ in range(rounds):
-            if self.run_worker_once(seconds) == (0, 0) and not self.advance_to_delayed():
+        for _ in range(60):
+            if self.run_worker_once() == (0, 0) and not self.advance_to_delayed():
                 break
 
     def advance_to_delayed(self) -> float:

@@ -1,46 +1,17 @@
-"""The stamps of an account: their forecast and alert, and the over-allotment to its issuers."""
+"""The over-allotment of an account's stamps; test_issuer.py has their alerts, too."""
 
 from __future__ import annotations
-
-from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.domain.account_stamps import AccountStamps, Allotment, sum_unused
-from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import EXHAUSTED, LOW, OK, Alert, AlertThresholds, Snapshot
+from timbres.domain.account_stamps import Allotment, sum_unused
 from timbres.domain.stamps import Stamps
 
-FIRST = datetime(2026, 11, 1, 5, tzinfo=MEXICO_CITY)
-DAY = timedelta(days=1)
-LIMITS = AlertThresholds(None, 7)
 UNKNOWN = Stamps(None, None, None)
 # Issuers that have no stamps of their own.
 WITHOUT = (Stamps(0, 90, 0), Stamps(None, 5, None, unlimited=True))
-
-
-@pytest.mark.parametrize(
-    ("available", "alerts", "published_on"),
-    [
-        # 100 a day.
-        ((900, 800, 700, 600, 500), [OK, OK, OK, LOW, LOW], [3]),
-        ((200, 100, 0, 0), [OK, LOW, EXHAUSTED, EXHAUSTED], [1, 2]),
-        ((0,), [EXHAUSTED], [0]),
-    ],
-)
-def test_each_escalation_of_an_account_is_published_once(
-    available: tuple[int, ...], alerts: list[Alert], published_on: list[int]
-) -> None:
-    account, found, published = AccountStamps(account="acme-sf"), [], []
-    for day, left in enumerate(available):
-        at, run = FIRST + day * DAY, f"run-{day}"
-        snapshot = Snapshot(at, Stamps(10_000, 10_000 - left, left))
-        account = account.with_daily_count(at.date(), snapshot, LIMITS, run)
-        found.append(account.forecast.alert)
-        published += [day] * account.alerted_in(run)
-    assert (found, published) == (alerts, published_on)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.aws.queues import batch_from_json, batch_to_json
+from timbres.aws.queues import RunQueue
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.run import (
     RUNNING,
@@ -19,6 +21,7 @@ from timbres.domain.run import (
     AlertChange,
     Batch,
     BatchId,
+    Failure,
     Rfcs,
     Run,
     is_run_id,
@@ -60,10 +63,12 @@ def test_the_delay_doubles_up_to_a_quarter_of_an_hour() -> None:
     assert delays == [60, 120, 240, 480, 900, 900, 900]
 
 
-@given(st.from_regex(r"[A-Za-z0-9 &Ññ\"\\\\]+", fullmatch=True))
-def test_every_name_survives_a_round_trip(text: str) -> None:
-    batch = BatchId(text, text, text)
-    assert batch_from_json(batch_to_json(batch)) == batch
+def test_a_message_that_sqs_rejects_is_an_error() -> None:
+    response = {"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError"}]}
+    sqs = SimpleNamespace(send_message_batch=lambda **_: response)
+
+    with pytest.raises(ClientError, match="InternalError"):
+        RunQueue(sqs, "https://sqs").send(["a message"])
 
 
 def test_a_batch_is_complete_when_nothing_is_left() -> None:
@@ -117,8 +122,15 @@ def test_the_event_of_a_run_fits_although_2_000_accounts_fail_and_5_000_issuers_
     problem = AccountCount(problem="pac-permission-denied")
     accounts = [account(account=f"{n:041}", failed=failed, count=problem) for n in range(2_000)]
     change = AlertChange("acme-sf", "A&D061009TY8", "low", 10**9, 0.123, 10.0**9)
-    event = run_to_event(run(account(account="counted"), *accounts), [change] * 5_000)
-    assert len(event["issuers"]) == 200
+    failures = [Failure("acme-sf", f"AAA{n:06}AAA", "pac-timeout") for n in range(100)]
+    failures.append(Failure("acme-sf", "A&D061009TY8", "pac-rejected-request"))
+    record = run(account(account="counted"), *accounts)
+
+    event = run_to_event(record, [change] * 5_000, failures)
+
+    assert (len(event["issuers"]), len(event["failed_issuers"])) == (200, 60)
+    # The issuers that the PAC does not know are first.
+    assert event["failed_issuers"][0]["rfc"] == "A&D061009TY8"
     assert event["accounts_not_counted"] == 2_000
     assert not any(one["counted"] for one in event["failures"])
     # EventBridge accepts 256 KB.

@@ -50,8 +50,6 @@ from timbres.repositories.dynamodb import (
 MAX_PAGE = 50
 _KIND = "stamps"
 _LATE_RETENTION = timedelta(days=14)
-# A page of failures ends with the batch that reaches this number.
-FAILURES_PAGE = 500
 _FAILED = "failed#"
 _ALERTS = "alerts#"
 _LATE = "late"
@@ -239,11 +237,12 @@ class RunRepository:
         return runs, encode_cursor(page.get("LastEvaluatedKey"))
 
     def list_failures(
-        self, run: Run, account: str | None, after: str | None
+        self, run: Run, account: str | None, after: str | None, page_size: int = 500
     ) -> tuple[list[Failure], str | None]:
         """Return the failures of a page of a run, and the next cursor or None.
 
-        The first page begins with the accounts that were not counted at all. ``account`` selects
+        A page ends with the batch that reaches ``page_size`` failures. The first page begins with
+        the accounts that were not counted at all. ``account`` selects
         one account. Issuers without a result are ``not-reached`` once the run is closed. Raises
         ``parameter-invalid`` for an invalid cursor.
         """
@@ -260,7 +259,7 @@ class RunRepository:
             _, name, number = item["entry"].split("#")
             if name in chosen and number.startswith(f"{chosen[name].plan}-"):
                 failures += _failures(item, name, is_closed=run.finished_at is not None)
-            if len(failures) >= FAILURES_PAGE:
+            if len(failures) >= page_size:
                 return failures, encode_cursor(serialize({"run": run.id, "entry": item["entry"]}))
         return failures, None
 

@@ -32,6 +32,7 @@ class DailyRunService:
     runs: RunRepository
     queue: RunQueue
     event_publisher: EventPublisher
+    batch_size: int = BATCH_SIZE
 
     def start(self, due: datetime) -> Run:
         """Plan the batches of every account, then enqueue them.
@@ -76,12 +77,17 @@ class DailyRunService:
             batches: Iterable[Rfcs] = (None,)
             if "stamps" in pac.capabilities:
                 rfcs = self.issuers.list_rfcs(name)
-                batches = _batches(rfcs, at_least_one=pac.has_account_stamps)
+                batches = self._batches(rfcs, at_least_one=pac.has_account_stamps)
             save(batches, None, counts_account=pac.has_account_stamps)
         except Exception as error:
             # An invalid secret, or issuers that cannot be read, do not stop the other accounts.
             logger.error("an account is skipped: %s", error, extra={"account": name})
             save((), getattr(error, "problem_type", INTERNAL_ERROR).code)
+
+    def _batches(self, rfcs: Iterator[str], *, at_least_one: bool) -> Iterator[Rfcs]:
+        while (batch := tuple(islice(rfcs, self.batch_size))) or at_least_one:
+            yield batch
+            at_least_one = False
 
     def _enqueue(self, run: Run, planned: set[str]) -> None:
         """Enqueue the incomplete batches, without those of accounts ``planned`` before."""
@@ -93,9 +99,3 @@ class DailyRunService:
         self.queue.send(batch_to_json(batch) for batch in turns if batch is not None)
         self.runs.mark_enqueued(run.id)
         metrics.add_count("IssuersExpected", sum(account.expected for account in new))
-
-
-def _batches(rfcs: Iterator[str], *, at_least_one: bool) -> Iterator[Rfcs]:
-    while (batch := tuple(islice(rfcs, BATCH_SIZE))) or at_least_one:
-        yield batch
-        at_least_one = False

@@ -57,12 +57,14 @@ _UNEXPECTED = TimbresError(INTERNAL_ERROR, "An unexpected error occurred.")
 # No call begins in this last part of an invocation, so that the last count can be stored.
 _RESERVE_SECONDS = CALL_SECONDS + 1
 _WRITE_BATCH_SIZE = 50
-_BALANCE_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
 class DailyRunWorker:
-    """Counts batches. SQS retries a failed batch after ``retry_seconds``, then after twice that."""
+    """Counts batches. SQS retries a failed batch after ``retry_seconds``, then after twice that.
+
+    The issuers of a balance are stored ``balance_batch_size`` at a time.
+    """
 
     pac_access: PacAccess
     issuers: IssuerRepository
@@ -74,6 +76,7 @@ class DailyRunWorker:
     rate_limiter: RateLimiter
     event_publisher: EventPublisher
     retry_seconds: float
+    balance_batch_size: int = 500
 
     def process(self, message: str, receipt_handle: str, attempt: int, deadline: Deadline) -> bool:
         """Count the batch that a message names; return whether the message can be deleted.
@@ -278,8 +281,8 @@ class DailyRunWorker:
             return BatchResult(remaining=None)
         at = datetime.combine(run.day, time_of_day(), MEXICO_CITY)
         rfcs = sorted({*consumed, *self.issuers.list_rfcs(account.name)})
-        for begin in range(0, len(rfcs), _BALANCE_BATCH_SIZE):
-            chunk = rfcs[begin : begin + _BALANCE_BATCH_SIZE]
+        for begin in range(0, len(rfcs), self.balance_batch_size):
+            chunk = rfcs[begin : begin + self.balance_batch_size]
             if deadline.remaining() < _RESERVE_SECONDS:
                 # The next attempt skips the issuers counted so far.
                 return BatchResult(remaining=None)
