@@ -178,6 +178,7 @@ def test_a_phone_shows_rfcs_and_stamps_without_scrolling(open_page):
         assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
     assert not page.locator("#emisores tbody .c-share").first.is_visible()
     page.locator("#emisores tbody button").first.click()
+
     assert "% del total" in page.locator("#emisores .phone").inner_text()
 
 

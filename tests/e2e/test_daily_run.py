@@ -33,6 +33,7 @@ def test_a_finished_run_has_counted_each_issuer_once(
     # A start by another test is a second run, which queries only what has no count yet.
     runs = len(daily_run.stack.call("reader", "GET", "/runs").json()["runs"])
     queries = Counter(call["rfc"] for call in daily_run.pac.calls.as_json())
+
     assert {queries.pop(rfc) for rfc in [*HEALTHY, *LOW]} <= set(range(1, runs + 1))
     assert all(1 <= queries.pop(rfc) <= runs for rfc in UNKNOWN)
     assert 2 <= queries.pop(SILENT) <= 1 + runs
@@ -46,6 +47,7 @@ def test_a_run_sends_one_mail_that_lists_low_and_unknown_issuers(
     mails: list[str] = []
     eventually(lambda: mails.extend(daily_run.read_mails()) or f"cuenta {ACCOUNT}" in str(mails))
     (mail,) = (text for text in mails if f"(cuenta {ACCOUNT})" in text)
+
     assert f"SIN TIMBRES (1): ya no puede facturar.\n  - {LOW[0]} " in mail
     assert f"POCOS TIMBRES (2):\n  - {LOW[1]} (cuenta {ACCOUNT}): 1 timbre" in mail
     assert f"cuenta {ACCOUNT}, 2 de 200 emisores: el PAC no los reconoce" in mail

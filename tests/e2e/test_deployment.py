@@ -19,6 +19,7 @@ def test_a_list_of_issuers_in_windows_1252_is_not_altered_on_its_way(stack):
     body, headers = "rfc\r\nÑAN840101AB1\r\n".encode("windows-1252"), {"Content-Type": "text/csv"}
     path = "/accounts/acme-sf/issuers"
     response = stack.call("contract_manager", "PUT", path, body=body, headers=headers)
+
     # The function got the bytes: it names the encoding, or reads the RFC.
     assert "UTF-8" in response.text if response.status_code == 400 else response.ok, response.text
     assert "\N{REPLACEMENT CHARACTER}" not in response.text

@@ -158,4 +158,5 @@ def test_without_credentials_or_permissions_the_remaining_checks_run(stack, run_
         ("accounts", "failed", "Not allowed: ListSecrets."),
         ("PACs", "skipped", ""),
     )
+
     assert (without_keys, without_permission) == (1, 1)

@@ -183,6 +183,7 @@ def test_an_unknown_count_is_neither_a_failure_nor_zero(sf: FakeStack) -> None:
     sf.accounts.add_issuers([RFC])
     sf.pacs.fault(OPERATION, "missing-fields", times=-1)
     run = sf.run()
+
     assert (run["status"], run["done"], of_account(run)) == ("finished", 1, None)
     assert account_items(sf) == []
     assert sf.events("Daily Run Completed")[0]["account_stamps_problems"] == {}
@@ -285,6 +286,7 @@ def test_a_night_without_failures_is_silent(stack: FakeStack) -> None:
     stack.pacs.state.solucion_factible.load_issuers(19)
     stack.accounts.add_issuers(map(bulk_rfc, range(20)))
     run = stack.run()
+
     assert len(failures(stack, run["id"])) == 1
     assert (runs.event_counts(stack), stack.mails()) == ({"Daily Run Completed": 1}, [])
 

@@ -116,6 +116,7 @@ def test_the_table_covers_all_methods_of_a_pac(pac: str, url: str) -> None:
         # The fake PAC supports all documented codes.
         assert set(operation.meanings) <= set(rules.codes.get(operation.operation, ()))
     cls = client_class(account.pac)
+
     assert supported_methods(account.pac) == {name for name in METHODS if name in vars(cls)}
 
 
@@ -147,6 +148,7 @@ def test_documented_code_raises_with_the_message_of_the_pac(
     with expect_pac_error(meaning.code) as errors:
         operation(url, 10)
     error = errors[0]
+
     assert status_code(error.problem_type.code) == meaning.status
     assert error.problem_type.may_have_taken_effect == meaning.may_have_taken_effect
     assert error.problem_type.retryable == meaning.retry
@@ -163,6 +165,7 @@ def test_wrong_credentials_are_sent_once(operation: Operation, fake_pac: FakePac
     wrong = replace(account, credentials={**account.credentials, password: WRONG})
     with expect_pac_error("pac-credentials-rejected") as errors:
         operation.call(new_client(wrong), Deadline(10))
+
     assert errors[0].pac_code in (operation.meanings if operation.has_codes else {None})
     assert len(calls(fake_pac)) == 1
 
@@ -185,6 +188,7 @@ def test_http_status_without_a_pac_response_raises_an_error(
     pac_server.serve_app(respond_with("" if status == 204 else "<p>?</p>", "text/html", status))
     with expect_pac_error(code) as errors:
         operation(url, 10)
+
     assert str(status) in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect == (status != 404)
     assert len(pac_server.requests) == expected_attempts(operation, retry)
@@ -248,6 +252,7 @@ def test_no_call_starts_without_remaining_time(
     pac_server.serve_app(operation.fake_pac())
     with pytest.raises(TimbresError) as caught:
         operation(url, seconds)
+
     assert caught.value.problem_type.code == "out-of-time"
     assert caught.value.problem_type.retry_after
     assert not caught.value.problem_type.may_have_taken_effect

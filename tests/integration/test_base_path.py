@@ -42,6 +42,7 @@ def test_the_location_of_a_report_is_below_the_base_path(shared_stack: FakeStack
     response = shared_stack.invoke("report", event)
     assert response["statusCode"] == 202
     (location,) = response["multiValueHeaders"]["Location"]
+
     assert location == f"https://{DOMAIN}/timbres{path}/2026-10-statement-pdf-0001"
 
 

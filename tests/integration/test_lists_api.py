@@ -119,6 +119,7 @@ def test_an_issuer_that_nobody_knows_needs_a_confirmation(stack: FakeStack) -> N
     assert created.body["contracted_after"] == 5
     # An issuer of the list is known, too.
     stack.accounts.add_issuers(["NUE010101AA2"])
+
     assert contract(stack, "NUE010101AA2", "three").status == 201
     assert stack.pacs.contracts() == [(NEW, 5), ("NUE010101AA2", 5)]
 

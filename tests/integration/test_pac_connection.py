@@ -194,6 +194,7 @@ def test_a_tls_error_states_its_reason(
     fake_pac = operation.fake_pac()
     with serve(fake_pac, ssl_context=UNTRUSTED[reason](tmp_path, ca)) as url:
         detail = unreachable(operation, url.replace("http:", "https:"))
+
     assert reason in detail
     assert "_ssl.c" not in detail
     assert calls(fake_pac) == []
@@ -454,6 +455,7 @@ def test_a_contract_has_its_own_connection(operation: Operation) -> None:
         for do in (read.call, operation.call, operation.call, read.call):
             assert do(client, Deadline(5))
     ports = [environ["REMOTE_PORT"] for environ in pac_server.requests]
+
     assert ports[0] == ports[3]
     assert len(set(ports)) == 3
 
@@ -470,6 +472,7 @@ def test_a_connection_closed_by_the_pac_is_reopened(operation: Operation) -> Non
     before = len(calls(fake_pac))
     with serve(fake_pac, port=port):
         assert operation.call(client, Deadline(5))
+
     assert [call["outcome"] for call in calls(fake_pac)] == ["200"] * (before + 1)
 
 

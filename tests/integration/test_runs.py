@@ -85,6 +85,7 @@ def test_an_account_without_issuers_and_no_account_at_all(sf: FakeStack) -> None
     assert runs.sums(sf.run()) == ("finished", 0, 0, {})
     sf.accounts.delete(SF)
     sf.reset_warm_functions()
+
     assert sf.run()["accounts"] == []
     assert sf.pacs.calls() == ["getTimbresImplementacion"]
     assert sf.mails() == []
@@ -235,6 +236,7 @@ def test_a_call_that_would_begin_too_late_is_not_reserved(sf: FakeStack) -> None
     assert limiter.reserve(RC, 1, 1, now + 10) is not None
     # A refused reservation reserves nothing.
     begin = limiter.reserve(SF, 1, 1, now + 100)
+
     assert begin is not None
     assert 30 <= begin - now < 31
 

@@ -381,6 +381,7 @@ def test_without_the_operation_the_stamps_of_the_account_are_unknown_and_all_els
     pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     inject_fault(pac, "wsdl", "wrong-shape", reply=WSDL_TEXT.replace(ACCOUNT, "getOtraCosa"))
+
     assert ACTS[ACCOUNT](live) == UNKNOWN
     assert count(live) == INITIAL
     assert create_contract(live).code == "200"
@@ -401,6 +402,7 @@ def test_without_the_live_wsdl_no_contract_is_sent(
     inject_fault(pac, "wsdl", name, times=attempts)
     with expect_pac_error(code) as errors:
         create_contract(live)
+
     assert not errors[0].problem_type.may_have_taken_effect
     assert [call["operation"] for call in calls(pac)] == ["wsdl"] * attempts
     # It is loaded again.

@@ -63,5 +63,6 @@ def test_a_missing_count_never_changes_a_known_result(
     account = Stamps(9000, 9000 - available, available)
     complete = sum_unused(counts).exceeds(account)
     partial = sum_unused([*counts[:known], *[UNKNOWN] * len(counts[known:])]).exceeds(account)
+
     assert partial in (None, complete)
     assert complete is not None

@@ -93,6 +93,7 @@ def test_an_alarm_is_valid_and_notifies_the_topic(name: str) -> None:
     alarm = ALARMS[name]
     (seconds,) = {statistic["Period"] for statistic in statistics_of(alarm)}
     days = seconds * alarm["EvaluationPeriods"] / 86_400
+
     assert name.endswith("Alarm")
     assert alarm["AlarmActions"] == [{"Ref": "AlarmsTopic"}]
     assert alarm["TreatMissingData"] in ("breaching", "notBreaching")
@@ -138,6 +139,7 @@ def test_a_command_of_the_runbook_is_valid(service: str, command: str, arguments
     else:
         operation = with_hyphens(model.operation_names)[command]
     shape = model.operation_model(operation).input_shape
+
     assert options <= with_hyphens(shape.members if shape else ()).keys()
     assert with_hyphens(shape.required_members if shape else ()).keys() <= options
 

@@ -57,6 +57,7 @@ def test_only_a_missing_stack_is_a_new_stack(cloudformation):
 def test_template_and_documented_commands_have_the_new_names():
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     section = page.partition("\n## Upgrading to 0.5.0\n")[2].partition("\n## ")[0]
+
     assert dict(re.findall(r"^ *(\w+Table)=(\w+Table)", section, re.M)) == RENAMED
     assert set(RENAMED.values()) <= template().resources.keys()
     assert not RENAMED.keys() & template().resources.keys()

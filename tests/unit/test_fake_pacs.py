@@ -215,6 +215,7 @@ def test_both_documented_addresses_serve_counts_and_the_wsdl(factible: Client, p
     wsdl = factible.get(f"{path}?wsdl")
     assert wsdl.mimetype == "text/xml"
     addresses = list(etree.fromstring(wsdl.data).iter("{*}address"))
+
     assert [address.get("location") for address in addresses] == [""]
 
 
@@ -263,6 +264,7 @@ def test_601_then_604_until_cleared(factible: Client) -> None:
         assert soap(factible, password="wrong")["status"] == "601"
     for password in ("wrong", PASSWORD):
         assert soap(factible, password=password)["status"] == "604"
+
     assert user(factible)["state"] == "too-many-attempts"
     assert control(factible, "account", username=USERNAME, state="active").status_code == 200
     assert soap(factible)["status"] == "200"

@@ -210,6 +210,7 @@ def test_when_stamps_are_low(
 ) -> None:
     forecast = evaluate(steady(available, daily), AlertThresholds(low_stamps, low_days), OK)
     days_left = max(available, 0) / daily if daily else None if available else 0
+
     assert forecast.alert == alert
     assert forecast.burn_7 == forecast.burn_30 == pytest.approx(daily)
     assert forecast.days_left == (days_left and pytest.approx(days_left))

@@ -186,5 +186,6 @@ def test_an_expired_contract_ends_an_alert(before: Alert, after: Alert) -> None:
         assert issuer.forecast.alert == NO_CONTRACT
         assert not any(issuer.alerted_in(run_of(day)) for day in range(2))
     renewed = count(expired, 2, counts[1])
+
     assert renewed.forecast.alert == after
     assert renewed.alerted_in(run_of(2)) == (after != OK)

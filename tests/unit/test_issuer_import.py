@@ -222,4 +222,5 @@ def test_any_list_is_rejected_or_each_row_is_valid_or_reported(
     assert len({row.rfc for row in result.rows}) == len(result.rows)
     for row in result.rows:
         assert row.low_stamps in (None, UNSET) or 0 <= row.low_stamps <= MAX_LOW_STAMPS
+
     assert all(row.detail.isprintable() for row in result.invalid)

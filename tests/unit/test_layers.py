@@ -83,6 +83,7 @@ def test_the_command_prints_the_sizes_and_fails_with_every_problem(build, capsys
     assert capsys.readouterr() == ("TimbresLayer: 0.0 MB\n", "")
     for name in ("m0.py", "m1.py"):
         write(build / "TimbresLayer" / "python" / name)
+
     assert check_layers.main([str(build)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 2
     assert check_layers.main([str(build / "none")]) == 1

@@ -78,6 +78,7 @@ def test_each_mail_matches_its_sample(name: str) -> None:
 
 def test_every_event_and_every_sample_is_covered() -> None:
     (rule,) = (trigger for trigger in template().triggers() if trigger.kind == "EventBridgeRule")
+
     assert rule.properties["Pattern"]["source"] == ["timbres"]
     assert set(rule.properties["Pattern"]["detail-type"]) == set(TEMPLATES)
     assert {kind for kind, _ in GOLDEN.values()} == set(TEMPLATES)

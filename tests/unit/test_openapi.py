@@ -55,6 +55,7 @@ def test_every_reference_has_a_target_and_every_schema_is_used():
     assert len(references) == len(set(re.findall(r'"\$ref": "([^"]+)"', text))) > 0
     assert [name for kind, name in references if name not in DOCUMENT["components"][kind]] == []
     schemas = {name for kind, name in references if kind == "schemas"}
+
     assert schemas == DOCUMENT["components"]["schemas"].keys()
 
 

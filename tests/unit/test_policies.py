@@ -90,6 +90,7 @@ def test_the_table_and_the_api_policies_cover_exactly_the_routes():
     # All other routes are answered with 404, and download links need no policy.
     assert routes - {"ANY /{proxy+}"} == ROUTES.keys()
     signed = {re.sub(r"{\w+}", "*", route.replace(" ", "")) for route in ROUTES}
+
     assert granted == {API + route for route in signed - {"GET/d/*"}}
 
 
@@ -126,6 +127,7 @@ def test_every_topic_has_a_policy_and_every_kind_of_policy_is_checked():
     policies = of_type("AWS::SNS::TopicPolicy").values()
     topics = [topic["Ref"] for policy in policies for topic in policy["Topics"]]
     kinds = {resource["Type"].rpartition("::")[2] for resource in template().resources.values()}
+
     assert sorted(topics) == sorted(of_type("AWS::SNS::Topic"))
     assert {kind for kind in kinds if kind.endswith("Policy")} == {
         # Policy is that of the optional key: tests/unit/test_template.py.
@@ -143,4 +145,5 @@ def test_queues_are_encrypted_and_reports_and_the_domain_need_tls():
     objects = [{"Fn::GetAtt": ["ReportsBucket", "Arn"]}, {"Fn::Sub": "${ReportsBucket.Arn}/*"}]
     denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": objects}
     condition = {"Bool": {"aws:SecureTransport": "false"}}
+
     assert statement == {"Sid": statement["Sid"], **denied, "Condition": condition}

@@ -27,6 +27,7 @@ def test_a_stack_that_permits_none_rejects_the_secret_and_names_the_parameter() 
     with pytest.raises(TimbresError) as caught:
         parse_account("acme", SANDBOX, PACS)
     error = caught.value
+
     assert (error.problem_type.code, error.field) == ("account-misconfigured", "environment")
     assert "expected one of uat, production; sandbox needs" in error.detail
     assert "AllowSandboxAccounts" in error.detail
@@ -46,5 +47,6 @@ def test_the_local_template_differs_in_these_points_only() -> None:
     parameter["Default"] = "false"
     policy = local["Resources"]["ReportsBucketPolicy"]["Properties"]["PolicyDocument"]
     exception = policy["Statement"][0]["Condition"].pop("NotIpAddress")
+
     assert exception == {"aws:SourceIp": "127.0.0.0/8"}
     assert local == TEMPLATE

@@ -126,6 +126,7 @@ def test_movements_add_up_by_issuer_and_kind() -> None:
         "ÑAN840101AB1 ,10/18/2019 12:00:00 AM,Consumo de timbre,0",
     ]
     totals = read(DOCUMENTED + "\r\n".join(movements)).totals
+
     assert totals.by_issuer == {"AAA010101AAA": 7, "ÑAN840101AB1": 0}
     assert totals.by_kind == {"Consumo de timbre": 7, "Ajuste": -2}
     assert (totals.movements, totals.consumed) == (4, 7)

@@ -47,6 +47,7 @@ def test_an_api_has_a_single_stage_which_throttles_every_route(api):
         for own in (trigger.properties for trigger in TRIGGERS)
         if own.get("RestApiId") == {"Ref": api} and own.get("Auth") == {"Authorizer": "NONE"}
     }
+
     assert limits.pop("* /*") > max(limits.values(), default=0)
     assert limits.keys() == unsigned
     # Metrics of a method are billed, and no alarm uses them.
@@ -61,6 +62,7 @@ def test_the_gateway_answers_people_with_a_page_in_spanish(name):
     headers = PAGES[name]["ResponseParameters"]["Headers"]
     # API Gateway selects this template for a request without Content-Type.
     page = PAGES[name]["ResponseTemplates"]["application/json"]
+
     assert headers["Content-Type"] == "'text/html; charset=utf-8'"
     assert headers["Cache-Control"] == "'no-store'"
     assert re.search(r'<html lang="?es-MX.*Qué hacer: ', page, re.DOTALL)
@@ -71,6 +73,7 @@ def test_an_access_log_has_the_caller_and_no_path():
     assert others == [first]
     _, setting, _ = first["Fn::If"]
     values = set(json.loads(setting["Format"]).values())
+
     assert {"$context.identity.userArn", "$context.resourcePath", "$context.status"} <= values
     # The path of a mailed link contains its token, and a query an RFC.
     assert not {one for one in values if re.search(r"\.(path|protocol)$|query|extended", one)}
@@ -83,6 +86,7 @@ def test_the_link_of_a_mail_is_below_the_custom_domain():
     link = template().environment("mail", lambda value: value)["DOWNLOAD_URL"]
     below, root = mapping["Fn::If"][1:]
     _, link_below, link_root = link["Fn::If"][1]["Fn::If"]
+
     assert link_below["Fn::Sub"] == f"https://${{DomainName}}/{below['Fn::Sub']}/"
     assert link_root["Fn::Sub"] == f"https://${{DomainName}}/{root}/"
 
@@ -107,6 +111,7 @@ def test_a_function_has_the_variables_that_it_reads(function):
     )
     names = template().environment(folder.name, str)
     declared = {name for name in names if not name.startswith("POWERTOOLS_")}
+
     # The end-to-end tests start every function with the variables of the template only.
     assert read <= declared <= read | read_by_dependencies
 
@@ -215,6 +220,7 @@ def test_repeated_starts_belong_to_the_first(function, name, time):
     assert json.loads(schedule["Input"])["time"] == time
     # As long as Lambda keeps a start, and the daily run must be complete within six hours.
     age = FUNCTIONS[function]["EventInvokeConfig"]["MaximumEventAgeInSeconds"]
+
     assert last - first + age < MAX_DURATION.total_seconds()
 
 
@@ -226,6 +232,7 @@ def test_the_receive_count_covers_all_attempts_of_a_run(base):
     while seconds < MAX_DURATION.total_seconds():
         seconds += retry_delay(attempts, base)
         attempts += 1
+
     # The message is received once more after the run was closed.
     assert attempts + 1 < QUEUES["RunsQueue"]["RedrivePolicy"]["maxReceiveCount"] <= 1000
 
@@ -246,6 +253,7 @@ def test_the_webhook_gets_every_event_and_needs_a_key_which_is_no_parameter():
     # The local AWS has no webhooks. CloudFormation shows parameters.
     (assertion,) = template().text["Rules"]["WebhookHasKey"]["Assertions"]
     key = RESOURCES["WebhookConnection"]["Properties"]["AuthParameters"]["ApiKeyAuthParameters"]
+
     assert RESOURCES["WebhookRule"]["Properties"]["EventPattern"] == {"source": ["timbres"]}
     assert names_in(assertion["Assert"]) == {"WebhookKeySecret"}
     assert key["ApiKeyValue"] == {"Fn::Sub": "{{resolve:secretsmanager:${WebhookKeySecret}}}"}
@@ -272,6 +280,7 @@ def test_data_is_retained_except_when_the_first_deployment_fails(name):
     assert resource["UpdateReplacePolicy"] == ("Retain" if retained else "Delete")
     # A fixed name would exist already when the stack is created again.
     fixed = {"TableName", "BucketName", "QueueName", "LogGroupName"}
+
     assert not (retained and fixed & resource["Properties"].keys())
 
 
@@ -319,6 +328,7 @@ def test_a_stage_has_accounts_of_its_own_and_deletes_a_stack_whose_creation_fail
         read_stage(ROOT / "samconfig.toml", name).parameters
         for name in (stage, *(name for name in STAGES if name != stage))
     )
+
     assert deploy["on_failure"] == "DELETE"
     assert own.keys() <= PARAMETERS.keys()
     # A prefix of another prefix would contain the other stack's accounts.
@@ -380,6 +390,7 @@ def test_the_cost_table_adds_up_in_every_column():
     *parts, (label, *totals) = (row for row in table if not row[0].startswith("idle"))
     assert label == "**together**"
     sums = [sum(float(row[column]) for row in parts) for column in range(1, 5)]
+
     assert [round(one) for one in sums] == [int(total.strip("*")) for total in totals]
 
 
@@ -403,6 +414,7 @@ def test_only_a_gradual_deployment_publishes_a_version_each_time():
 def test_an_alarm_returns_a_function_to_its_version(name):
     group = released("1")[f"{name}DeploymentGroup"]["Properties"]
     alarms = [one["Name"]["Ref"] for one in group["AlarmConfiguration"]["Alarms"]]
+
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
     assert tuple(alarms) == GRADUAL[name]
     assert {RESOURCES[alarm]["Type"] for alarm in alarms} == {"AWS::CloudWatch::Alarm"}
@@ -413,6 +425,7 @@ def test_the_api_and_the_schedules_call_the_alias():
     schedule = released("1")["ReconcilerFunctionEveryFiveMinutes"]["Properties"]["Target"]
     (policy,) = released("1")["SchedulerRole"]["Properties"]["Policies"]
     allowed = policy["PolicyDocument"]["Statement"][0]["Resource"]
+
     assert "ContractFunctionAliaslive" in str(body["paths"]["/accounts/{account}/contracts"])
     assert schedule["Arn"] == {"Ref": "ReconcilerFunctionAliaslive"}
     assert {"Fn::Sub": "${ReconcilerFunction.Arn}:live"} in allowed
