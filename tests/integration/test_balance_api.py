@@ -10,8 +10,6 @@ from local.fake_pacs.fake_data import Movement
 from tests.support.contradictions import contradict
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 
-from timbres.repositories.dynamodb import serialize
-
 PATH = f"/accounts/{RC}/balance"
 KIND = "Consumo de timbre"
 
@@ -105,20 +103,9 @@ def test_the_first_balance_adds_the_issuers_and_months_have_totals(stack: FakeSt
 # Snapshots
 
 
-def put_snapshots(stack: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
-    """Store snapshots of 05:00: contracted and used stamps, by RFC and day."""
-    for rfc, days in counts.items():
-        for day, (contracted, used) in days.items():
-            item = {"account": SF, "entry": f"{day}#{rfc}", "at": f"{day}T05:00:00-06:00"}
-            item |= {"contracted": contracted, "used": used, "available": contracted - used}
-            stack.aws.client("dynamodb").put_item(
-                TableName=stack.aws.refs["SnapshotsTable"], Item=serialize(item)
-            )
-
-
 def test_a_single_snapshot_has_no_total_and_belongs_to_its_account(stack: FakeStack) -> None:
     stack.accounts.create("acme-other", stack.accounts.secret(SF))
-    put_snapshots(stack, {RFC: {"2026-10-05": (900, 800)}})
+    stack.accounts.add_snapshots({RFC: {"2026-10-05": (900, 800)}})
 
     own, other = (
         stack.get(f"/accounts/{account}/balance", month="2026-10").body

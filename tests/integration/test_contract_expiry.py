@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.integration.test_reports_api import sheets
 from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
+from tests.support.reports import sheets
 
 from timbres.domain.contract import CONFIRMED, REJECTED, Contract, ContractStatus, id_lower_bound
 from timbres.domain.rfc import Rfc

@@ -16,13 +16,6 @@ DONE = "La transacción ha sido completada satisfactoriamente."
 CREATED_AT = "2026-11-19T13:53:42-06:00"
 
 
-def reconcile(stack: FakeStack, **later: float) -> dict[str, int]:
-    """Run the reconciler later; return the number of contracts by new state."""
-    stack.clock.forward(**later)
-    result: dict[str, int] = stack.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
-    return result
-
-
 def test_a_confirmed_contract_has_every_field(stack: FakeStack) -> None:
     response = stack.create_contract(RFC, 500, "pedido-1")
     replay = stack.create_contract(RFC, 500, "pedido-1")
@@ -145,7 +138,7 @@ def test_a_contract_under_review_is_mailed_and_settled(stack: FakeStack) -> None
     stack.pacs.fault("agregarContrato", "cut-after")
     contract = stack.create_contract(key="pedido-1").body
     stack.pacs.state.solucion_factible.set_issuer(RFC, contratados=1507)
-    assert reconcile(stack, minutes=2) == {"needs-review": 1}
+    assert stack.reconcile(minutes=2) == {"needs-review": 1}
     assert "revise un contrato para" in "".join(stack.mails())
     body = {"outcome": "rejected", "reason": "The portal says so"}
     path = f"{PATH}/{contract['id']}/settlement"
@@ -177,6 +170,6 @@ def test_a_count_decides_and_is_mailed(
         stack.pacs.fault("agregarContrato", fault, **expired)
     stack.create_contract(RFC, 500)
 
-    assert [reconcile(stack, minutes=minutes) for minutes in (2, 40)] == states
+    assert [stack.reconcile(minutes=minutes) for minutes in (2, 40)] == states
     assert any(mail in text for text in stack.mails())
     assert stack.pacs.calls().count("agregarContrato") == 1

@@ -62,8 +62,7 @@ def daily_run(stack: FakeStack, account: str) -> str:
 
 def reconciliation(stack: FakeStack) -> str:
     (open_contract,) = stack.get(f"/accounts/{SF}/contracts", status="unknown").body["contracts"]
-    stack.clock.forward(minutes=30)
-    stack.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
+    stack.reconcile(minutes=30)
     path = f"/accounts/{SF}/contracts/{open_contract['id']}"
     return SUCCESS if stack.get(path).body["status"] == "confirmed" else REJECTED
 

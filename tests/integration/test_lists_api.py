@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.integration.test_monthly_mails import run_monthly, run_workers
 from tests.support.events import ApiResponse, check_problem
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.reports import run_monthly, run_workers
 
 SECOND = "acme-two"
 NEW = "NUE010101AA1"

@@ -44,10 +44,6 @@ def values(emitted: Emitted, name: str, **dimensions: str) -> list[float]:
     return emitted[name, frozenset({"service": STACK_NAME, **dimensions}.items())]
 
 
-def reconcile(stack: FakeStack) -> None:
-    stack.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
-
-
 def close_reports(stack: FakeStack) -> None:
     stack.invoke("report", {"close": "overdue"})
 
@@ -75,9 +71,9 @@ def contracts_of_each_outcome(stack: FakeStack) -> None:
         issuer = pac.stamps(username, RFC)
         assert issuer is not None
         pac.set_issuer(RFC, contratados=issuer.contratados + others, username=username)
-        reconcile(stack)
+        stack.reconcile()
         stack.clock.forward(minutes=90)
-        reconcile(stack)
+        stack.reconcile()
 
 
 def use_every_function(stack: FakeStack) -> None:
@@ -164,7 +160,7 @@ def test_each_start_measures_the_oldest_open_contract(
     shared_stack: FakeStack, emitted: Emitted
 ) -> None:
     def minutes() -> list[float]:
-        metrics_of_start = emitted_by(lambda: reconcile(shared_stack))
+        metrics_of_start = emitted_by(shared_stack.reconcile)
         return values(metrics_of_start, "OldestUnresolvedContractAge")
 
     change_secret(shared_stack)

@@ -13,21 +13,19 @@ import pytest
 from boto3.dynamodb.types import Binary
 from tests.support.clock import START
 from tests.support.fake_stack import RC, SF, FakeStack
+from tests.support.mail_samples import (
+    ALL_FAILED,
+    OCTOBER,
+    RUN_OF_OCTOBER,
+    reports_of_2000_accounts,
+)
+from tests.support.reports import monthly_reports, run_monthly, run_workers
 from tests.support.template import template
-from tests.unit.test_monthly_reports import ALL_FAILED, OCTOBER, RUN, reports_of_2000_accounts
 
 from timbres.domain.download_token import download_token_hash
-from timbres.domain.report import FILE_FORMATS, FORMATS, PENDING
+from timbres.domain.report import FILE_FORMATS, PENDING
 from timbres.repositories.dynamodb import serialize
 from timbres.repositories.reports import MonthlyRunRepository
-
-
-def monthly_reports(*formats: str) -> list[tuple[str, str]]:
-    """Return the reports of October in these formats, (account, id)."""
-    kinds = [(RC, "statement", form) for form in FORMATS["statement"] if form in formats]
-    kinds += [(name, "consumption", form) for name in (RC, SF, "all") for form in formats]
-    return [(name, f"2026-10-{kind}-{form}-0001") for name, kind, form in kinds]
-
 
 REQUESTED = monthly_reports("csv")
 STARTED = {"month": "2026-10", "requested": len(REQUESTED), "failed": {}}
@@ -40,19 +38,9 @@ def stack(stack: FakeStack) -> FakeStack:
     return stack
 
 
-def run_monthly(stack: FakeStack, day: int = 1, minute: int = 0, **options: str) -> Any:
-    due = f"2026-11-{day:02d}T12:{minute:02d}:00Z"
-    return stack.invoke("report", {"month": "previous", "scheduled_time": due, **options})
-
-
 def start_by_schedule(stack: FakeStack, minute: int) -> Any:
     """Start the run as its schedule does every 15 minutes from 06:00 in Mexico City."""
     return run_monthly(stack, minute=minute, time="06:00")
-
-
-def run_workers(stack: FakeStack) -> None:
-    while stack.deliver() != (0, 0):
-        pass
 
 
 def close(stack: FakeStack, hours: int = 5) -> Any:
@@ -232,15 +220,15 @@ def test_the_number_of_calls_grows_with_the_accounts_only(stack: FakeStack) -> N
 def test_a_run_of_2000_accounts_fits_into_an_item(stack: FakeStack, late: bool) -> None:
     runs = MonthlyRunRepository(stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"])
     keys = [(report.spec.account, report.id) for report in reports_of_2000_accounts(PENDING)]
-    runs.begin(RUN, OCTOBER, START)
-    begun = runs.get(RUN)
+    runs.begin(RUN_OF_OCTOBER, OCTOBER, START)
+    begun = runs.get(RUN_OF_OCTOBER)
     assert begun is not None
     changed = begun.with_requested(keys, ALL_FAILED)
 
     saved = runs.save(begun, changed.with_next_event(keys[::2]) if late else changed)
 
     assert saved is not None
-    assert runs.get(RUN) == saved
+    assert runs.get(RUN_OF_OCTOBER) == saved
     assert sorted([*(saved.reports or ()), *saved.late]) == sorted(keys)
     (item,) = stack.aws.items("ReportsTable")
     assert sum(len(bytes(v)) for v in item.values() if isinstance(v, Binary)) < 300_000
@@ -250,12 +238,12 @@ def test_a_run_that_an_earlier_version_stored_is_completed(stack: FakeStack) -> 
     dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"]
     runs, key, new = MonthlyRunRepository(dynamodb, table), (SF, "a-0001"), (SF, "b-0001")
     stored = {"asked": [f"{SF}/a-0001"], "late": [], "supplement": [], "failed": {RC: "x"}}
-    runs.begin(RUN, OCTOBER, START)
+    runs.begin(RUN_OF_OCTOBER, OCTOBER, START)
     (item,) = stack.aws.items("ReportsTable")
     dynamodb.put_item(TableName=table, Item=serialize(item | stored | {"late_failed": {}}))
 
-    run = runs.get(RUN)
+    run = runs.get(RUN_OF_OCTOBER)
 
     assert run is not None
     assert (run.reports, run.late, run.failed) == ([key], [], {RC: "x"})
-    assert runs.save(run, run.with_requested([new], {})) == runs.get(RUN)
+    assert runs.save(run, run.with_requested([new], {})) == runs.get(RUN_OF_OCTOBER)

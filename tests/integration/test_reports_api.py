@@ -6,54 +6,27 @@ import hashlib
 import json
 from collections import Counter
 from datetime import date
-from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import Movement
 from local.fake_pacs.statements import csv_statement
-from tests.integration.test_balance_api import put_snapshots
-from tests.integration.test_monthly_mails import monthly_reports, run_monthly
 from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.report_readers import sheets_of
+from tests.support.reports import (
+    days_of,
+    fail_report,
+    get_report,
+    make_report,
+    monthly_reports,
+    run_monthly,
+    sheets,
+)
 
 from timbres.domain.report import FILE_FORMATS
 
 PATH = f"/accounts/{RC}/reports"
 ACME = "Acme Timbrado"
-
-
-def get_report(stack, report):
-    path = f"/accounts/{report['account']}/reports/{report['id']}"
-    response = stack.get(path, redirect="false")
-    assert response.status == 200
-    body: dict[str, Any] = response.body
-    return body
-
-
-def make_report(stack, *args):
-    """Request a report, let the worker generate it, and return it."""
-    report = stack.request_report(*args).body
-    assert stack.deliver() == (1, 0)
-    return get_report(stack, report)
-
-
-def fail_report(stack, *args):
-    """Request a report, retry it until the third and last attempt, and return it."""
-    report = stack.request_report(*args).body
-    assert [stack.deliver() for _ in range(4)] == [(0, 1), (0, 1), (1, 0), (0, 0)]
-    return get_report(stack, report)
-
-
-def sheets(stack, account, month, make=make_report):
-    """Return the sheets of a new workbook."""
-    body = make(stack, account, month, "consumption", "xlsx")
-    return sheets_of(stack.download(body["url"]).content)
-
-
-def days_of(summary):
-    """Return the stamps of each day in the summary of a workbook."""
-    return dict(row[8:10] for row in summary[4:35] if row[8:10])
 
 
 def test_a_request_queues_a_pending_report(stack):
@@ -173,7 +146,7 @@ def count_october(stack):
     stack.accounts.add_issuers([RFC, RFC_N])
     october = {"2026-10-01": (100, 20), "2026-10-02": (600, 50), "2026-11-01": (600, 110)}
     other = {"2026-10-01": (90, 60), "2026-10-31": (90, 80), "2026-11-01": (90, 85)}
-    put_snapshots(stack, {RFC: {"2026-09-01": (100, 0)} | october, RFC_N: other})
+    stack.accounts.add_snapshots({RFC: {"2026-09-01": (100, 0)} | october, RFC_N: other})
 
 
 def test_consumption_from_daily_counts(stack):

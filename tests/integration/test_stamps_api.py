@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
-from tests.integration.test_reports_api import days_of, sheets
 from tests.support.events import check_problem
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.reports import days_of, sheets
 
 PATH = f"/accounts/{SF}/stamps"
 OF_ACCOUNT = "getTimbresImplementacion"

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.server import serve
-from tests.integration.test_contracts_api import reconcile
 from tests.support import libre
 from tests.support.fake_stack import FakeStack
 from tests.support.libre.fake import LibreFake
@@ -99,7 +98,7 @@ def test_a_lost_response_is_resolved_by_the_pac_s_counts(
     inject_fault(fake, "contracts", fault)
     assert stack.create_contract(rfc, 500, account=ACCOUNT).body["status"] == "unknown"
 
-    rounds = [reconcile(stack, minutes=minutes) for minutes in (2, 40)]
+    rounds = [stack.reconcile(minutes=minutes) for minutes in (2, 40)]
 
     assert [state for states_of_round in rounds for state in states_of_round] == states
 

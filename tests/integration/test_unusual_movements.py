@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from local.fake_pacs import fake_data
 from local.fake_pacs.fake_data import CONSUMPTION, Movement
-from tests.integration.test_reports_api import fail_report, make_report, sheets
 from tests.support.contradictions import contradict
 from tests.support.events import check_problem
 from tests.support.fake_stack import RC, RFC, RFC_N, FakeStack
 from tests.support.further_cases import CSV_STATEMENT
 from tests.support.report_readers import sheets_of
+from tests.support.reports import fail_report, make_report, sheets
 
 from timbres.domain.clock import MEXICO_CITY
 

@@ -160,6 +160,14 @@ class Accounts:
             stored = {"since": since, "urgency": Issuer(account, rfc).urgency} | values
             self._put("IssuersTable", account=account, rfc=rfc, **stored)
 
+    def add_snapshots(self, counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
+        """Store snapshots of 05:00 of acme-sf: contracted and used stamps, by RFC and day."""
+        for rfc, days in counts.items():
+            for day, (contracted, used) in days.items():
+                stamps = {"contracted": contracted, "used": used, "available": contracted - used}
+                key = {"account": SF, "entry": f"{day}#{rfc}", "at": f"{day}T05:00:00-06:00"}
+                self._put("SnapshotsTable", **key, **stamps)
+
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
@@ -358,6 +366,11 @@ class FakeStack:
         path, body = f"/accounts/{account}/contracts", {"rfc": rfc, "stamps": stamps}
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return self.call("contract", "POST", path, body=body, headers=headers, **options)
+
+    def reconcile(self, **later: float) -> dict[str, int]:
+        """Run the reconciler later; return the number of contracts by new state."""
+        self.clock.forward(**later)
+        return dict(self.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"}))
 
     def request_report(
         self, account: str = RC, month: str = "2026-10", kind: str = "statement", form: str = "csv"

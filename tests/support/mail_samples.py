@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +12,7 @@ from typing import Any
 
 from tests.support.report_samples import small_month, with_prices
 from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.contract import Contract
 from timbres.domain.highlights import highlights_of
 from timbres.domain.month import Month
@@ -187,6 +190,28 @@ SUPPLEMENT = month(
     number=3,
     **{"acme-sur": "account-misconfigured"},
 )
+
+RUN_OF_OCTOBER, OCTOBER = "2026-11-01 for 2026-10", Month(2026, 10)
+FIRST = datetime(2026, 11, 1, 6, tzinfo=MEXICO_CITY)
+# The longest names, and those that compress worst.
+_CHARACTERS = string.ascii_lowercase + string.digits + "-"
+_NAMES = random.Random(0)
+_ACCOUNTS = sorted("a" + "".join(_NAMES.choices(_CHARACTERS, k=40)) for _ in range(2000))
+ALL_FAILED = dict.fromkeys(_ACCOUNTS, "account-credentials-on-trial")
+_KINDS = [(kind, form) for kind, forms in FORMATS.items() for form in forms]
+
+
+def reports_of_2000_accounts(status: Any) -> list[Report]:
+    """Return the reports of all accounts, each with every kind and format."""
+    pac = {"name": "reachcore", "code": "500", "message": "Error de la plataforma " + "x" * 200}
+    error = {"code": "pac-error", "detail": "x", "pac": pac} if status == FAILED else None
+    specs = [ReportSpec(name, OCTOBER, *kind) for name in _ACCOUNTS for kind in _KINDS]
+    values: dict[str, Any] = {"run": RUN_OF_OCTOBER, "object_version": "v" * 32, "error": error}
+    return [
+        Report(f"{spec.id_prefix}-0001", spec, status, "schedule", FIRST, **values)
+        for spec in specs
+    ]
+
 
 RUN, RUN_MONTHLY = "Daily Run Completed", "Monthly Reports Completed"
 _SAMPLES: dict[str, dict[str, Detail]] = {

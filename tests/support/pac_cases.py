@@ -61,6 +61,21 @@ SENT_AT = datetime(2026, 11, 19, 9, 30, tzinfo=UTC)
 SENT = Contract.create("acme", "login", RFC, 500, "caller", "pedido-1", SENT_AT).mark_sent(
     SENT_AT, Stamps(1000, 250, 750)
 )
+# The statement in the documentation of Reachcore, including the blank after the RFC.
+DOCUMENTED_CSV = """Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
+Pruebas,Postpago,2019-10-01T00:00:00,2019-10-31T00:00:00,2019-11-20T16:57:53
+
+Estado de los RFC
+Registrados,0
+Autorizados,1
+Generaron Timbre,1
+
+Transacciones
+Consumo de todos los RFC:,3
+
+RFC,Fecha,Tipo movimiento,Monto
+AAA010101AAA ,10/17/2019 12:00:00 AM,Consumo de timbre,3
+"""
 # Pauses and waiting times are short.
 LIMITS = CallLimits(attempts=3, backoff_seconds=0.001, min_contract_seconds=0.5)
 ATTEMPTS = LIMITS.attempts

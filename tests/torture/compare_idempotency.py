@@ -26,8 +26,8 @@ from aws_lambda_powertools.utilities.idempotency import (
 
 from tests.support.clock import Clock
 from tests.support.fakes_contracts import RFC, TABLES, FakePac, Interruptions, Services, moto
+from tests.support.fault_injection import Killed
 from tests.support.template import REGION
-from tests.torture.test_contracts import Killed
 from timbres.domain import clock as timbres_clock
 from timbres.errors import PacError
 

@@ -42,6 +42,7 @@ from tests.support.fakes_contracts import (
     moto,
     timeout,
 )
+from tests.support.fault_injection import Killed
 from timbres.domain import clock as timbres_clock
 from timbres.domain.contract import COUNT_MISMATCH, ESCALATE_AFTER
 from timbres.domain.stamps import Stamps
@@ -74,10 +75,6 @@ calls = st.tuples(st.integers(0, 9), sides)
 # Key, account, issuer and stamps.
 Request = tuple[str, str, str, int]
 requests = st.tuples(keys, st.sampled_from(ACCOUNTS), issuers, st.sampled_from(AMOUNTS))
-
-
-class Killed(BaseException):
-    """The function's process ended between two lines."""
 
 
 class Contracts(RuleBasedStateMachine):

@@ -23,6 +23,7 @@ from tests.support.clock import Clock
 from tests.support.further_cases import DONE, SERVICE, SOAP_11, envelope
 from tests.support.pac_cases import (
     ACME,
+    DOCUMENTED_CSV,
     KEY,
     OTHER_KEY,
     PASSWORD,
@@ -33,7 +34,6 @@ from tests.support.pac_cases import (
     fake_state,
     inject_fault,
 )
-from tests.unit.test_statement_csv import DOCUMENTED
 from werkzeug.test import Client, TestResponse
 
 NEW = "NUE010101AB0"
@@ -196,7 +196,7 @@ def test_the_csv_has_the_documented_layout() -> None:
     response = ask(client, "2019-10", "/csv")
 
     assert response.content_type == "text/csv; charset=utf-8"
-    expected = DOCUMENTED.replace("Registrados,0", "Registrados,1").replace("\n", "\r\n")
+    expected = DOCUMENTED_CSV.replace("Registrados,0", "Registrados,1").replace("\n", "\r\n")
     assert response.text == expected
 
 

@@ -13,7 +13,7 @@ import tokenize
 
 import pytest
 from local.emulator_process import ROOT
-from tests.unit.test_links import DOCUMENTS
+from tests.support.documents import DOCUMENTS
 
 # In identifiers, as whole words of the name: buy_stamps, OrderBook.
 NAMES = set(

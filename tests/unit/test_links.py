@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 from local.emulator_process import ROOT
+from tests.support.documents import DOCUMENTS
 
-DOCUMENTS = sorted(
-    path for pattern in ("*.md", "docs/**/*.md", ".github/**/*.md") for path in ROOT.glob(pattern)
-)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 

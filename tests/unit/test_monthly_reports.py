@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,18 +15,21 @@ from typing import Any
 
 import pytest
 from tests.support.clock import Clock
+from tests.support.mail_samples import (
+    ALL_FAILED,
+    FIRST,
+    OCTOBER,
+    RUN_OF_OCTOBER,
+    reports_of_2000_accounts,
+)
 
 from timbres.domain import clock
-from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, PENDING, READY, MonthlyRun, Report, ReportKey, ReportSpec
-from timbres.domain.report import FORMATS as REPORT_FORMATS
 from timbres.notifications.mails import compose, dedup_key
 from timbres.schemas.reports import monthly_reports_to_event
 from timbres.services.monthly_reports import MonthlyReportService
 
-RUN, OCTOBER = "2026-11-01 for 2026-10", Month(2026, 10)
-FIRST = datetime(2026, 11, 1, 6, tzinfo=MEXICO_CITY)
 FORMATS = ("csv", "xlsx")
 MONTHLY = "Monthly Reports Completed"
 
@@ -125,7 +127,7 @@ class RunDriver:
 
     def start(self, *, only_missing: bool = False) -> None:
         self.monthly.start(
-            self.accounts, self.aws, OCTOBER, RUN, FORMATS, only_missing=only_missing
+            self.accounts, self.aws, OCTOBER, RUN_OF_OCTOBER, FORMATS, only_missing=only_missing
         )
 
     def repeat(self) -> None:
@@ -137,7 +139,7 @@ class RunDriver:
         for key in pending[:1]:
             report = self.aws.reports[key]
             self.aws.reports[key] = replace(report, status=status, error={"code": "x"})
-        self.monthly.publish_if_complete(RUN)
+        self.monthly.publish_if_complete(RUN_OF_OCTOBER)
 
     def fail(self) -> None:
         self.work(FAILED)
@@ -225,40 +227,24 @@ def test_a_lost_version_does_not_block_a_newer_one(older: str) -> None:
     lost, other = aws.reports
     newer = ("all", lost[1].replace("0001", "0002"))
     aws.reports[newer] = replace(aws.reports[lost], id=newer[1])
-    aws.runs[RUN] = replace(aws.runs[RUN], reports=[*aws.runs[RUN].reports, newer])
+    aws.runs[RUN_OF_OCTOBER] = replace(
+        aws.runs[RUN_OF_OCTOBER], reports=[*aws.runs[RUN_OF_OCTOBER].reports, newer]
+    )
     for key, status in ((lost, older), (other, READY), (newer, READY)):
         aws.reports[key] = replace(aws.reports[key], status=status)
 
-    run.monthly.publish_if_complete(RUN)
+    run.monthly.publish_if_complete(RUN_OF_OCTOBER)
 
     assert aws.mailed() == Counter([newer, other] + ([lost] if older == READY else []))
 
 
 # ---------------------------------------------------------------------- 2,000 accounts
 
-# The longest names, and those that compress worst.
-CHARACTERS = string.ascii_lowercase + string.digits + "-"
-NAMES = random.Random(0)
-ACCOUNTS = sorted("a" + "".join(NAMES.choices(CHARACTERS, k=40)) for _ in range(2000))
-ALL_FAILED = dict.fromkeys(ACCOUNTS, "account-credentials-on-trial")
-KINDS = [(kind, form) for kind, forms in REPORT_FORMATS.items() for form in forms]
 LINK = "https://timbres.a-rather-long-company-name.example.com.mx/timbres/d/" + "t" * 43
 
 
-def reports_of_2000_accounts(status: Any) -> list[Report]:
-    """Return the reports of all accounts, each with every kind and format."""
-    pac = {"name": "reachcore", "code": "500", "message": "Error de la plataforma " + "x" * 200}
-    error = {"code": "pac-error", "detail": "x", "pac": pac} if status == FAILED else None
-    specs = [ReportSpec(name, OCTOBER, *kind) for name in ACCOUNTS for kind in KINDS]
-    values: dict[str, Any] = {"run": RUN, "object_version": "v" * 32, "error": error}
-    return [
-        Report(f"{spec.id_prefix}-0001", spec, status, "schedule", FIRST, **values)
-        for spec in specs
-    ]
-
-
 def event_and_mail(reports: list[Report], failed: dict[str, str]) -> tuple[dict[str, Any], str]:
-    run = MonthlyRun(RUN, str(OCTOBER), FIRST, number=1, failed=failed)
+    run = MonthlyRun(RUN_OF_OCTOBER, str(OCTOBER), FIRST, number=1, failed=failed)
     event = monthly_reports_to_event(run, reports)
     return event, compose(MONTHLY, event, lambda _: LINK, 30).text
 
@@ -273,7 +259,7 @@ def test_the_event_and_the_mail_of_2000_accounts_are_within_the_limits(
     # 256 KB, for an event with its envelope.
     assert len(json.dumps(event, ensure_ascii=False).encode()) < 256 * 1024 - 2000
     assert len(mail.encode()) < 256 * 1024
-    assert event["ready"] + event["failed"] == 2000 * len(KINDS)
+    assert event["ready"] + event["failed"] == len(reports_of_2000_accounts(status))
     assert len(event["reports"]) > 100
     assert all(name in mail for name in failed)
     assert "no caben en este correo" in mail

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.pac_cases import DOCUMENTED_CSV
 from tests.support.pac_servers import memory_below
 
 from timbres.domain.balance import IssuerCounts
@@ -17,22 +18,7 @@ from timbres.pacs.reachcore.statement import Statement, read_statement
 
 MIB = 1024 * 1024
 OCTOBER = Month(2019, 10)
-# The sample of the documentation, including the blank after the RFC.
-DOCUMENTED = """Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
-Pruebas,Postpago,2019-10-01T00:00:00,2019-10-31T00:00:00,2019-11-20T16:57:53
-
-Estado de los RFC
-Registrados,0
-Autorizados,1
-Generaron Timbre,1
-
-Transacciones
-Consumo de todos los RFC:,3
-
-RFC,Fecha,Tipo movimiento,Monto
-AAA010101AAA ,10/17/2019 12:00:00 AM,Consumo de timbre,3
-"""
-LINES = DOCUMENTED.splitlines()
+LINES = DOCUMENTED_CSV.splitlines()
 
 
 def read(text: str | bytes) -> Statement:
@@ -68,7 +54,7 @@ def with_account_date(place: int, day: str) -> str:
 def with_movement(
     *, rfc: str = "AAA010101AAA ", day: str = "10/17/2019", kind: str = "x", amount: str = "3"
 ) -> str:
-    return f"{DOCUMENTED}{rfc},{day},{kind},{amount}\n"
+    return f"{DOCUMENTED_CSV}{rfc},{day},{kind},{amount}\n"
 
 
 # ---------------------------------------------------------------------------- the sample
@@ -78,7 +64,7 @@ def with_movement(
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("last", ["", "\n", "\n\n\n"])
 def test_the_documented_sample(line_end: str, bom: str, last: str) -> None:
-    statement = read(bom + (DOCUMENTED.strip() + last).replace("\n", line_end))
+    statement = read(bom + (DOCUMENTED_CSV.strip() + last).replace("\n", line_end))
 
     assert (statement.account, statement.plan) == ("Pruebas", "Postpago")
     assert (statement.first_day, statement.last_day) == (date(2019, 10, 1), date(2019, 10, 31))
@@ -93,20 +79,20 @@ def test_the_documented_sample(line_end: str, bom: str, last: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        DOCUMENTED.replace(",", " , ").replace("\n", " \n\n ,,\n"),
+        DOCUMENTED_CSV.replace(",", " , ").replace("\n", " \n\n ,,\n"),
         "\n".join(line for line in LINES if line),
-        DOCUMENTED.replace("AAA010101AAA ,", '"AAA010101AAA ",'),
-        DOCUMENTED.replace(",", "\t"),
-        "sep=;\r\n" + DOCUMENTED.replace(",", ";"),
+        DOCUMENTED_CSV.replace("AAA010101AAA ,", '"AAA010101AAA ",'),
+        DOCUMENTED_CSV.replace(",", "\t"),
+        "sep=;\r\n" + DOCUMENTED_CSV.replace(",", ";"),
     ],
     ids=["wide", "narrow", "quoted", "tabs", "sep"],
 )
 def test_blanks_blank_lines_quotes_and_delimiters_do_not_matter(text: str) -> None:
-    assert read(text) == read(DOCUMENTED)
+    assert read(text) == read(DOCUMENTED_CSV)
 
 
 def test_quoted_cells_may_contain_the_delimiter_and_quotes() -> None:
-    text = DOCUMENTED.replace("Pruebas", '"Pruebas, S.A. ""de"" C.V."')
+    text = DOCUMENTED_CSV.replace("Pruebas", '"Pruebas, S.A. ""de"" C.V."')
     assert read(text).account == 'Pruebas, S.A. "de" C.V.'
 
 
@@ -125,7 +111,7 @@ def test_movements_add_up_by_issuer_and_kind() -> None:
         "A&D061009TY8 ,10/18/2019 12:00:00 AM,Ajuste,-2",
         "ÑAN840101AB1 ,10/18/2019 12:00:00 AM,Consumo de timbre,0",
     ]
-    totals = read(DOCUMENTED + "\r\n".join(movements)).totals
+    totals = read(DOCUMENTED_CSV + "\r\n".join(movements)).totals
 
     assert totals.by_issuer == {"AAA010101AAA": 7, "ÑAN840101AB1": 0}
     assert totals.by_kind == {"Consumo de timbre": 7, "Ajuste": -2}
@@ -157,7 +143,7 @@ INVALID = [
     *((with_movement(day=day), "a date")
       for day in ("17/11/2019 12:00:00 AM", "10-17-2019 12:00:00 AM", "10/32/2019", "43755", "ayer",
                   "02/30/2019 12:00:00 AM", "10/17/19 12:00:00 AM")),
-    *((DOCUMENTED + line, "a movement's line")
+    *((DOCUMENTED_CSV + line, "a movement's line")
       for line in ("AAA010101AAA", "Total,3", "AAA010101AAA ,10/17/2019,Consumo de timbre")),
     *((with_movement(**{name: ""}), "a movement's line") for name in ("day", "kind", "amount")),
     *((with_movement(kind=kind, rfc=rfc), "a movement's line")
@@ -165,7 +151,7 @@ INVALID = [
     (with_movement(amount="3,4"), "a movement's line"),
     *((with_account_date(place, day), "a date" if day or place < 4 else "account's line")
       for place in (2, 3, 4) for day in ("", "ayer", "11/12/2019", "2019-10-32T00:00:00")),
-    (DOCUMENTED.replace("Pruebas", "x" * 101), "account's line"),
+    (DOCUMENTED_CSV.replace("Pruebas", "x" * 101), "account's line"),
     (with_movement(rfc="x" * 101, kind="Consumo de timbre"), "an RFC in it is not valid"),
 ]  # fmt: skip
 
@@ -177,16 +163,16 @@ def test_the_error_names_the_first_missing_or_invalid_part(text: str, says: str)
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n\n", b"\xff\xfe", DOCUMENTED.encode("utf-16-le"), b"%PDF-1.4", b"<html></html>",
-     b"\x00" * 100, DOCUMENTED.replace("Pruebas", "Ñ").encode("latin-1"),
-     b"sep=x\n" + DOCUMENTED.encode(), DOCUMENTED.encode() + b"\xff"],
+    [b"", b"\n\n", b"\xff\xfe", DOCUMENTED_CSV.encode("utf-16-le"), b"%PDF-1.4", b"<html></html>",
+     b"\x00" * 100, DOCUMENTED_CSV.replace("Pruebas", "Ñ").encode("latin-1"),
+     b"sep=x\n" + DOCUMENTED_CSV.encode(), DOCUMENTED_CSV.encode() + b"\xff"],
     ids=range(10),
 )  # fmt: skip
 def test_other_content_is_rejected(content: bytes) -> None:
     expect_rejection(content)
 
 
-BEGIN = DOCUMENTED.removesuffix(LINES[-1] + "\n")
+BEGIN = DOCUMENTED_CSV.removesuffix(LINES[-1] + "\n")
 
 
 @pytest.mark.parametrize(
@@ -207,9 +193,9 @@ def test_an_endless_statement_is_rejected_early_with_little_memory(begin: str, f
     assert file.tell() <= MIB
 
 
-@given(st.integers(0, len(DOCUMENTED) - 1), st.text(max_size=2))
+@given(st.integers(0, len(DOCUMENTED_CSV) - 1), st.text(max_size=2))
 def test_a_modified_character_is_read_or_rejected(place: int, other: str) -> None:
-    text = DOCUMENTED[:place] + other + DOCUMENTED[place + 1 :]
+    text = DOCUMENTED_CSV[:place] + other + DOCUMENTED_CSV[place + 1 :]
     content = text.encode("utf-8", "surrogatepass")
     try:
         statement = read(content)
