@@ -54,7 +54,7 @@ def test_a_request_queues_a_pending_report(stack):
 
 
 def fail_once(stack):
-    stack.pacs.fault("csv", "code", code="400-003")
+    stack.pacs.fault("csv", "code", code="400-001")
     stack.deliver()
 
 
@@ -275,11 +275,16 @@ def test_all_has_consumption_reports_but_is_not_an_account(stack):
     assert [account["name"] for account in stack.get("/accounts").body["accounts"]] == [RC, SF]
 
 
+DAMAGED_SECRET = "los datos de acceso de la cuenta tienen un error."
+OUTAGE = "el PAC falló. El PAC dijo: «Error de la plataforma Reachcore» (código 500)."
+
+
 @pytest.mark.parametrize(
-    ("is_secret", "make", "problem"),
-    [(True, make_report, "secret"), (False, fail_report, "reachcore answered 500")],
+    ("is_secret", "make", "cause"),
+    [(True, make_report, DAMAGED_SECRET), (False, fail_report, OUTAGE)],
+    ids=["damaged secret", "outage"],
 )
-def test_all_names_a_failed_account(stack, is_secret, make, problem):
+def test_all_names_a_failed_account(stack, is_secret, make, cause):
     count_october(stack)
     if is_secret:
         stack.accounts.change(RC, "no JSON")
@@ -289,8 +294,27 @@ def test_all_names_a_failed_account(stack, is_secret, make, problem):
     summary = sheets(stack, "all", "2026-10", make)["Resumen"]
 
     (notice,) = (row[0] for row in summary if row and row[0].startswith("Faltan las cifras"))
-    assert notice.startswith(f"Faltan las cifras de la cuenta {RC}: ")
-    assert (problem in notice, summary[3][1]) == (True, "115")
+    assert notice == f"Faltan las cifras de la cuenta {RC}: {cause}"
+    assert summary[3][1] == "115"
+    assert stack.logs.lines("figures are missing")
+
+
+def test_a_year_names_the_months_and_accounts_without_figures(stack):
+    count_october(stack)
+    stack.accounts.create("norte", "no JSON")
+    # The first month that is requested.
+    stack.pacs.fault("saldos", "code", code="400-001")
+
+    summary = sheets(stack, "all", "2026")["Resumen"]
+
+    gaps = [row[0].removeprefix("Faltan las cifras de la cuenta ") for row in summary[7:10]]
+    assert gaps[0].startswith(f"{RC} de enero: el PAC no aceptó el mes. El PAC dijo: «")
+    assert gaps[1] == (
+        f"{SF} de enero, febrero, marzo, abril, mayo, junio, julio, agosto y noviembre: "
+        "no hay conteos de ese mes."
+    )
+    assert gaps[2].startswith("norte de enero, febrero, ")
+    assert gaps[2].endswith(f" y noviembre: {DAMAGED_SECRET}")
 
 
 def test_a_statement_that_disagrees_with_the_balance_is_kept_and_published(stack):

@@ -212,7 +212,7 @@ def year_of(
     lines: Sequence[YearLine], generated_at: datetime, unknown_months: int, **changes: Any
 ) -> YearConsumption:
     """Return 2026 with ``lines``; acme-sf has no figures of the first months."""
-    reason = "no hay conteos de ese mes"
+    reason = "no hay conteos de ese mes."
     return YearConsumption(
         account=ALL_ACCOUNTS,
         year=Year(2026),

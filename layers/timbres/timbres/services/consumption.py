@@ -44,17 +44,19 @@ from timbres.domain.monthly_consumption import (
     consumption_from_snapshots,
 )
 from timbres.errors import TimbresError
+from timbres.notifications.failure_causes import report_failure
 from timbres.pacs.base import BalanceStream
 from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.daily_counts import AccountStampRepository, SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
+from timbres.schemas.errors import error_to_dict
 from timbres.services.balances import log_other_kinds
 from timbres.services.pac_access import PacAccess
 
 logger = logging.getLogger("timbres")
 
 _DAY = timedelta(days=1)
-_UNCOUNTED = "no hay conteos de ese mes"
+_UNCOUNTED = "no hay conteos de ese mes."
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,6 @@ class ConsumptionReader:
                 except TimbresError as error:
                     if not is_all or (error.problem_type.retryable and not skip_failed_accounts):
                         raise
-                    logger.warning(
-                        "an account is missing: %s", error.detail, extra={"account": name}
-                    )
                     parts.append(_AccountConsumption(self._failed_account(name, error)))
             yield self._merge(account_name, month, parts)
 
@@ -242,7 +241,8 @@ class ConsumptionReader:
             except TimbresError as error:
                 if not is_all or (error.problem_type.retryable and not skip_failed_accounts):
                     raise
-                gaps += [(name, month, error.detail) for month in months]
+                cause = _log_cause(name, error)
+                gaps += [(name, month, cause) for month in months]
                 continue
             names = self._names(account) | names
             of_account: Counter[str | None] = Counter()
@@ -252,7 +252,7 @@ class ConsumptionReader:
                 except TimbresError as error:
                     if error.problem_type.retryable and not skip_failed_accounts:
                         raise
-                    gaps.append((name, month, error.detail))
+                    gaps.append((name, month, _log_cause(name, error)))
                     continue
                 if amounts is None:
                     gaps.append((name, month, _UNCOUNTED))
@@ -396,7 +396,13 @@ class ConsumptionReader:
             pac = self._pac_access.require_account(name).pac.display_name
         except TimbresError:
             pac = ""
-        return Source(name, pac, FROM_PAC, None, None, problem=error.detail)
+        return Source(name, pac, FROM_PAC, None, None, problem=_log_cause(name, error))
+
+
+def _log_cause(account: str, error: TimbresError) -> str:
+    """Log why figures of an account are missing; return it in Spanish."""
+    logger.warning("figures are missing: %s", error.detail, extra={"account": account})
+    return report_failure(error_to_dict(error))
 
 
 def _days_with_data(month: Month, consumption: MonthlyConsumption) -> dict[date, int | None]:
