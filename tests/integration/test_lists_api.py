@@ -117,11 +117,13 @@ def test_an_issuer_that_nobody_knows_needs_a_confirmation(stack: FakeStack) -> N
     created = contract(stack, NEW, "two", new_issuer=True)
     assert (created.status, created.body["contracted_before"]) == (201, None)
     assert created.body["contracted_after"] == 5
-    # An issuer of the list is known, too.
+    # An issuer of the list is known, and one with an earlier count.
     stack.accounts.add_issuers(["NUE010101AA2"])
+    stack.accounts.add_snapshots({"NUE010101AA3": {"2026-11-01": (9, 4)}})
 
-    assert contract(stack, "NUE010101AA2", "three").status == 201
-    assert stack.pacs.contracts() == [(NEW, 5), ("NUE010101AA2", 5)]
+    known = ("NUE010101AA2", "NUE010101AA3")
+    assert [contract(stack, rfc, rfc).status for rfc in known] == [201, 201]
+    assert stack.pacs.contracts() == [(rfc, 5) for rfc in (NEW, *known)]
 
 
 def test_links_are_revoked_by_mail_and_by_month_and_mailed_again(stack: FakeStack) -> None:

@@ -45,6 +45,7 @@ def test_months_before_2011_and_in_the_future_are_rejected(text: str, reason: st
 def test_a_period_is_a_month_or_a_year() -> None:
     assert parse_period("2026-10", TODAY) == Month(2026, 10)
     assert parse_period("2026", TODAY) == Year(2026) == period_from_text("2026")
+    assert parse_period("2011", TODAY) == Year(2011)
     assert Year(2026).months(date(2026, 2, 1)) == [Month(2026, 1), Month(2026, 2)]
     assert len(Year(2025).months(TODAY)) == 12
     for text in ("2010", "2027", "9999"):

@@ -22,6 +22,7 @@ from timbres.domain.consumption import (
     IssuerLine,
     MovementLine,
     cost_of,
+    percent,
     percent_change,
 )
 from timbres_reports import formatting_es as fmt
@@ -115,6 +116,10 @@ def test_every_format_has_the_same_rounded_figures(report):
 )  # fmt: skip
 def test_a_change_is_rounded_half_up(current, previous, change):
     assert percent_change(current, previous) == (change and Decimal(change))
+
+
+def test_a_share_has_one_decimal_and_is_0_of_nothing():
+    assert [percent(1, 3), percent(5, 5), percent(0, 0)] == [Decimal("33.3"), 100, 0]
 
 
 def test_a_cost_is_rounded_half_up_and_the_total_is_the_sum_of_the_rounded_costs():

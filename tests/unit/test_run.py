@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +40,20 @@ def account(**changes: object) -> AccountRun:
 
 def run(*accounts: AccountRun, enqueued: bool = True) -> Run:
     return Run(run_id(DUE), RUNNING, DUE, enqueued=enqueued, accounts=accounts)
+
+
+def test_a_running_run_is_expected_to_end_at_its_rate_so_far() -> None:
+    now = DUE + timedelta(minutes=10)
+    half = account(expected=100, done=40, failed={"pac-timeout": 10})
+    running, slow = run(half, account(done=10)), run(account(expected=10_000, done=1))
+    finished = replace(running, finished_at=now)
+
+    assert running.per_minute(now) == finished.per_minute(now + timedelta(hours=1)) == 6
+    assert running.expected_end(now) == now + timedelta(minutes=50 / 6)
+    assert slow.expected_end(now) == slow.closes_at
+    # Nothing is expected of a finished run, or before the first result.
+    assert finished.expected_end(now) is None
+    assert run(account()).expected_end(now) is running.expected_end(DUE) is None
 
 
 @given(st.datetimes(datetime(2020, 1, 1), datetime(9999, 12, 31)))
