@@ -177,6 +177,14 @@ def empty_month(*issuers: IssuerLine) -> Consumption:
     )
 
 
+def month_without_figures() -> Consumption:
+    """Return a month of all accounts, none of which has figures."""
+    failed = Source(RC, _PAC, FROM_PAC, None, None, problem="el PAC falló.")
+    return replace(
+        empty_month(), account=ALL_ACCOUNTS, sources=(failed,), days=(None,) * len(MONTH_DAYS)
+    )
+
+
 def with_prices(report: Consumption, **prices: str) -> Consumption:
     """Return a month with names, and with prices by account: rc, sf."""
     by_account = {f"acme-{name}": Decimal(price) for name, price in prices.items()}

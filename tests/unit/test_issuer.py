@@ -154,7 +154,7 @@ def test_days_on_which_an_alert_is_published(
         ((500, 500, 0), False),
         ((None, 500, 0), False),
         # A contradiction: what is left counts.
-        ((0, 0, 7), False),
+        ((0, 0, 1), False),
         ((None, None, None), False),
         ((0, 5, None, True), False),
     ],

@@ -254,6 +254,28 @@ def test_an_unknown_value_is_marked_and_never_0():
     assert read.sheet_rows(read.workbook_of(report)["Resumen"])[4][:2] == [CHANGE, NO_DATA]
 
 
+def test_a_month_without_any_figures_has_no_0():
+    report = sample.month_without_figures()
+    tree, sheets = read.page_of(report), read.workbook_of(report)
+
+    figures = [read.texts_of(div, "./dd")[0] for div in tree.xpath("//dl/div")]
+    assert figures == [NO_DATA] * 4
+    assert "0" not in {text for row in read.sheet_rows(sheets["Resumen"]) for text in row}
+    assert read.sheet_rows(sheets["Por RFC"])[-1][2:6] == [NO_DATA] * 4
+
+
+def test_equal_rfcs_are_sorted_and_new_only_with_consumption():
+    tree = read.page_of(
+        issuers(*(IssuerLine(SF, f"{rfc}010101AAA", n, previous=0)
+                  for rfc, n in (("BBB", 0), ("AAA", 0), ("CCC", 5))))
+    )  # fmt: skip
+
+    rows = read.table_of(tree, "Consumo por RFC")[1:4]
+    assert [(row[0][:3], row[5]) for row in rows] == [
+        ("CCC", "nuevo"), ("AAA", NO_DATA), ("BBB", NO_DATA),
+    ]  # fmt: skip
+
+
 def test_a_missing_account_is_named_with_its_problem():
     problem, report = "=El usuario está bloqueado (602)", sample.month_with_problem()
     notice = f"Faltan las cifras de la cuenta acme-sf: {problem}"

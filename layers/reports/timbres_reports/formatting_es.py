@@ -71,9 +71,9 @@ def number(value: int | Decimal | None) -> str:
     return NO_DATA if value is None else f"{value:,}"
 
 
-def percent(value: Decimal) -> str:
-    """Return ``12.5 %``."""
-    return f"{value:,} %"
+def percent(value: Decimal | None) -> str:
+    """Return ``12.5 %``, or ``sin dato``."""
+    return NO_DATA if value is None else f"{value:,} %"
 
 
 def growth(change: Decimal | None, *, is_new: bool = False) -> str:

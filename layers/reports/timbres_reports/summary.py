@@ -85,7 +85,7 @@ def key_figures(report: Consumption) -> list[KeyFigure]:
     """Return the key figures: total, change, alerts, stamps of accounts, issuers, cost."""
     facts = highlights_of(report)
     named = [line for line in report.rfcs if line.rfc is not None]
-    active = sum(1 for line in named if line.amount)
+    active = None if facts.stamps is None else sum(1 for line in named if line.amount)
     change = fmt.growth(facts.change, is_new=facts.is_new)
     mean = _mean(report.days)
     per_day = "sin cifras por día" if mean is None else f"{mean:,} por día en promedio"
@@ -105,8 +105,8 @@ def key_figures(report: Consumption) -> list[KeyFigure]:
         days = None if line.is_exhausted else line.days_left
         text = time_left(line, "agotados")
         figures.append(KeyFigure(fmt.ACCOUNT_STAMPS, text, remark, style, days, "days_text"))
-    remark = f"de {len(named):,} en el reporte"
-    figures.append(KeyFigure("RFC que timbraron", f"{active:,}", remark, "", active))
+    remark = "sin cifras por RFC" if active is None else f"de {len(named):,} en el reporte"
+    figures.append(KeyFigure("RFC que timbraron", fmt.number(active), remark, "", active))
     return [*figures, *_cost_figure(report)]
 
 
@@ -252,7 +252,8 @@ def rfc_cells(report: Consumption, line: IssuerLine) -> dict[str, Cell]:
 
 def rfc_totals(report: Consumption) -> dict[str, Cell]:
     """Return the cells of the last row of the table of RFCs, by the key of their column."""
-    facts, share = highlights_of(report), percent(report.total, report.total)
+    facts = highlights_of(report)
+    share = None if facts.stamps is None else percent(facts.stamps, facts.stamps)
     return {
         **dict.fromkeys(("name", "account", "available", "as_of", "days_left"), Cell("")),
         "rfc": Cell(f"Total: {sum(line.rfc is not None for line in report.rfcs):,} RFC"),
