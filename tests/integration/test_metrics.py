@@ -81,7 +81,10 @@ def use_every_function(stack: FakeStack) -> None:
     change_secret(stack, low_stamps=50)
     stack.accounts.add_issuers([RFC, RFC_N, "AAA010101AAA", "XYZ010203AB1"])
     stack.pacs.fault("getTimbresImplementacion", "code", code="620")
+    # One of three accounts is not counted.
+    stack.accounts.create("acme-norte", stack.accounts.norte_secret())
     stack.run()
+    stack.accounts.delete("acme-norte")
     # A ready report, a failed report, and a month without its reports.
     assert stack.request_report().status == 202
     stack.deliver()
@@ -129,7 +132,7 @@ def test_the_dashboard_searches_and_shows_every_metric(emitted: Emitted) -> None
         ("Contracts", {"status": "needs-review"}, 1),
         ("InternalErrors", {}, 1),
         *((f"Runs{name}", {}, 1) for name in ("Started", "Finished")),
-        *(("IssuersExpected", {}, 5), ("IssuersCounted", {}, 6), ("IssuersNotReached", {}, 0)),
+        *(("IssuersExpected", {}, 6), ("IssuersCounted", {}, 7), ("IssuersNotReached", {}, 0)),
         *(("StampsLow", {}, 1), ("StampsExhausted", {}, 1), ("BatchesFailed", {}, 0)),
         ("IssuersFailed", {"reason": "pac-rejected-request"}, 1),
         *(("AccountsNotCounted", {}, 1), ("AccountStampsLow", {}, 0)),
