@@ -299,22 +299,31 @@ def test_all_names_a_failed_account(stack, is_secret, make, cause):
     assert stack.logs.lines("figures are missing")
 
 
-def test_a_year_names_the_months_and_accounts_without_figures(stack):
+ALL_MONTHS = (
+    "enero, febrero, marzo, abril, mayo, junio, julio, agosto, septiembre, octubre y noviembre"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "times", "make", "gap"),
+    [
+        ("400-001", 1, make_report, "enero: el PAC no aceptó el mes. El PAC dijo: «"),
+        ("500", -1, fail_report, f"{ALL_MONTHS}: {OUTAGE}"),
+    ],
+    ids=["one month", "outage"],
+)
+def test_a_year_names_the_months_and_accounts_without_figures(stack, code, times, make, gap):
     count_october(stack)
     stack.accounts.create("norte", "no JSON")
-    # The first month that is requested.
-    stack.pacs.fault("saldos", "code", code="400-001")
+    stack.pacs.fault("saldos", "code", code=code, times=times)
 
-    summary = sheets(stack, "all", "2026")["Resumen"]
+    summary = sheets(stack, "all", "2026", make)["Resumen"]
 
     gaps = [row[0].removeprefix("Faltan las cifras de la cuenta ") for row in summary[7:10]]
-    assert gaps[0].startswith(f"{RC} de enero: el PAC no aceptó el mes. El PAC dijo: «")
-    assert gaps[1] == (
-        f"{SF} de enero, febrero, marzo, abril, mayo, junio, julio, agosto y noviembre: "
-        "no hay conteos de ese mes."
-    )
-    assert gaps[2].startswith("norte de enero, febrero, ")
-    assert gaps[2].endswith(f" y noviembre: {DAMAGED_SECRET}")
+    assert gaps[0].startswith(f"{RC} de {gap}")
+    counted = ALL_MONTHS.replace("agosto, septiembre, octubre", "agosto")
+    assert gaps[1] == f"{SF} de {counted}: no hay conteos de ese mes."
+    assert gaps[2] == f"norte de {ALL_MONTHS}: {DAMAGED_SECRET}"
 
 
 def test_a_statement_that_disagrees_with_the_balance_is_kept_and_published(stack):
