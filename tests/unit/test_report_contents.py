@@ -138,6 +138,11 @@ def issuers(*lines):
     return sample.small_month(issuers=lines)
 
 
+def unused_months():
+    """Return a month without consumption, after another one."""
+    return replace(sample.empty_month(), sources=(replace(sample.SOURCES[0], previous=0),))
+
+
 def own_stamps(**changes):
     return sample.small_month(account_stamps=(replace(sample.ACCOUNT_STAMPS[0], **changes),))
 
@@ -154,6 +159,7 @@ CHANGE, ALERT, OWN = "Contra septiembre", "RFC agotados o por agotarse", "Timbre
          "sin contar cuentas nuevas; septiembre de 2026: 1,256", ""),
         (compared(previous=None, source=FROM_PAC), CHANGE, "+12.5 %",
          "sin contar cuentas sin ese mes; septiembre de 2026: 1,256", ""),
+        (unused_months(), CHANGE, NO_DATA, "septiembre de 2026: 0", ""),
         (issuers(IssuerLine(RC, "A", 1)), ALERT, NO_DATA,
          "el PAC no informa los disponibles por RFC", ""),
         (issuers(counted("A", 1, 1, 9, "30.0")), ALERT, "0", "0 agotados, 0 con menos", ""),
