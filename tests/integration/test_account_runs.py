@@ -132,8 +132,9 @@ def lost_connection(stack: FakeStack) -> None:
     stack.pacs.fault(OPERATION, "cut-before", times=-1)
 
 
-def invalid_request_to_aws(stack: FakeStack) -> None:
-    stack.aws_faults.reject("dynamodb", "Query", "ValidationException", about='"account#"')
+def invalid_request_to_aws(stack: FakeStack, times: int = 1_000) -> None:
+    about = '"account#"'
+    stack.aws_faults.reject("dynamodb", "Query", "ValidationException", times=times, about=about)
 
 
 @pytest.mark.parametrize(
@@ -168,15 +169,23 @@ def test_a_failure_is_recorded_and_spoils_no_count_of_an_issuer(
     assert account_items(sf) == []
 
 
-def test_a_temporary_failure_is_retried(sf: FakeStack) -> None:
+@pytest.mark.parametrize(
+    ("prepare", "calls"),
+    [
+        (lambda stack: stack.pacs.fault(OPERATION, "cut-before", times=2), 3),
+        (lambda stack: invalid_request_to_aws(stack, times=1), 1),
+    ],
+    ids=["PAC", "AWS"],
+)
+def test_a_temporary_failure_is_retried(sf: FakeStack, prepare: Prepare, calls: int) -> None:
     sf.accounts.add_issuers([RFC])
-    sf.pacs.fault(OPERATION, "cut-before", times=2)
+    prepare(sf)
 
     stamps = of_account(sf.run())
 
     assert (stamps["available"], stamps["problem"]) == (8950, None)
     # The issuer is counted by the first attempt only.
-    assert Counter(sf.pacs.calls()) == {OPERATION: 3, "getTimbres": 1}
+    assert Counter(sf.pacs.calls()) == {OPERATION: calls, "getTimbres": 1}
 
 
 def test_an_unknown_count_is_neither_a_failure_nor_zero(sf: FakeStack) -> None:
