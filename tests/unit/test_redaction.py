@@ -49,7 +49,7 @@ def test_a_credential_is_masked_in_every_encoding(encoding: str, secret: str) ->
     assert redact(f"no entra con [{encoded}], dice.", [secret]) == "no entra con [***], dice."
 
 
-@pytest.mark.parametrize("length", [6, 12, len(KEY) - 1])
+@pytest.mark.parametrize("length", range(6, len(KEY)))
 @pytest.mark.parametrize("mark", ["", "…", "...'", '"'])
 def test_a_truncated_credential_is_masked(length: int, mark: str) -> None:
     assert redact(f"no entra con {KEY[:length]}{mark}", [KEY]) == f"no entra con ***{mark}"
