@@ -106,7 +106,7 @@ def test_a_daily_run_retries_and_stores_no_contradictory_balance(
         assert any("no se pudieron contar" in mail for mail in stack.mails())
 
 
-# Movements that are not consumption are shown apart.
+# Reports list movements that are not consumption separately.
 
 
 def test_other_kinds_cause_no_statement_difference(stack: FakeStack) -> None:
@@ -150,7 +150,7 @@ def test_a_balance_a_run_and_a_report_count_consumption_only(stack: FakeStack) -
     assert logged == [["Ajuste", ADDED]] * 3
 
 
-# An issuer under a text that is not an RFC is counted, shown, and removed by that text.
+# An issuer under a text that is not an RFC is counted, listed and removed by that text.
 
 
 def known(stack: FakeStack) -> set[str]:

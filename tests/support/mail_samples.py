@@ -27,6 +27,7 @@ from timbres.schemas import contracts, reports
 from timbres.schemas.runs import MAX_LISTED, alert_change_to_dict
 
 NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
+RUN_OF_OCTOBER, OCTOBER = "2026-11-01 for 2026-10", Month(2026, 10)
 CALLER = "arn:aws:iam::123456789012:user/compras"
 RFC, RFC_N = "A&D061009TY8", "ÑAD061009TY8"
 PLATFORM_ERROR = "Error de la plataforma."
@@ -135,7 +136,7 @@ def make_report(
     differences: dict[str, list[int]] | None = None,
 ) -> Report:
     """Return a ready report; with ``error``, a failed report."""
-    spec = ReportSpec(account, Month(2026, 10), kind, form)
+    spec = ReportSpec(account, OCTOBER, kind, form)
     failed = Report(f"{spec.id_prefix}-0001", spec, FAILED, CALLER, NOW, error=error)
     if error is not None:
         return failed
@@ -157,7 +158,7 @@ def report_error(code: str, pac_code: str | None = None, message: str | None = N
 
 def month(*items: Report, number: int = 1, **failed: str) -> Detail:
     """Return the event of a monthly run; ``failed`` has error codes by account."""
-    run = MonthlyRun("2026-11-01 for 2026-10", "2026-10", NOW, [], failed=failed, number=number)
+    run = MonthlyRun(RUN_OF_OCTOBER, str(OCTOBER), NOW, [], failed=failed, number=number)
     return reports.monthly_reports_to_event(run, items)
 
 
@@ -191,7 +192,6 @@ SUPPLEMENT = month(
     **{"acme-sur": "account-misconfigured"},
 )
 
-RUN_OF_OCTOBER, OCTOBER = "2026-11-01 for 2026-10", Month(2026, 10)
 FIRST = datetime(2026, 11, 1, 6, tzinfo=MEXICO_CITY)
 # The longest names, and those that compress worst.
 _CHARACTERS = string.ascii_lowercase + string.digits + "-"

@@ -235,7 +235,7 @@ class PacSession(requests.Session):
                 DEADLINE_EXCEEDED, f"Too little time was left to call {self.pac}; retry."
             )
         limits = self._limits
-        timeout = Timeout(remaining, limits.connect_seconds, limits.read_seconds)
+        timeout = Timeout(total=remaining, connect=limits.connect_seconds, read=limits.read_seconds)
         body = None if data is None else _Body(data)
         try:
             request = requests.Request(method, url, _HEADERS | (headers or {}), data=body)

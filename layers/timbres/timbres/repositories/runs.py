@@ -242,9 +242,9 @@ class RunRepository:
         """Return the failures of a page of a run, and the next cursor or None.
 
         A page ends with the batch that reaches ``page_size`` failures. The first page begins with
-        the accounts that were not counted at all. ``account`` selects
-        one account. Issuers without a result are ``not-reached`` once the run is closed. Raises
-        ``parameter-invalid`` for an invalid cursor.
+        the accounts that were not counted at all. ``account`` selects one account. Issuers without
+        a result are ``not-reached`` once the run is closed. Raises ``parameter-invalid`` for an
+        invalid cursor.
         """
         chosen = {one.account: one for one in run.accounts if account in (None, one.account)}
         prefix = f"batch#{account}#" if account else "batch#"
